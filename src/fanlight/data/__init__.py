@@ -1,0 +1,1 @@
+"""From files to batches: landmark files, indexes, augmentation, data sets, synthetic faces."""

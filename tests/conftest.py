@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real faces (faces68/index.tsv, faces21/index.tsv), or a skip that says where to put it."""
+    folder = Path(os.environ.get("FANLIGHT_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not (folder / "faces68" / "index.tsv").exists():
+        pytest.skip(f"no real faces at {folder}: set FANLIGHT_TEST_DATA to the folder that holds faces68/")
+    return folder
