@@ -1,0 +1,207 @@
+"""The coordinate convention, and everything that moves landmarks.
+
+All coordinates are continuous pixels: pixel ``i`` covers ``[i, i + 1)`` and its centre is ``i + 0.5``.
+Resizing an image by ``s`` multiplies its coordinates by ``s``; mirroring an image of width ``W`` maps ``x``
+to ``W - x``. The same holds for heatmap cells. Left and right are the subject's.
+
+A frame is part of a name wherever two frames meet: ``landmarks_image``, ``landmarks_crop``,
+``landmarks_heatmap``. A 2x3 matrix maps a column ``(x, y, 1)`` of one frame to ``(x, y)`` of another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fanlight.errors import InputError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """Turns a face box into the square that the network sees.
+
+    The side is ``scale`` times the mean (or the larger) of the box's width and height; the square's centre is
+    the box's, moved by fractions of the box's width and height. The default is the side
+    mean(w, h) / 0.55 of the public FAN training code.
+
+    Attributes:
+        scale: side of the square over the box's size, > 0.
+        measure: ``mean`` or ``max`` of width and height.
+        shift_x: rightwards shift of the centre, in box widths.
+        shift_y: downwards shift of the centre, in box heights.
+    """
+
+    scale: float = 1 / 0.55
+    measure: Literal["mean", "max"] = "mean"
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+
+    def square(self, box: ArrayLike) -> tuple[float, float, float]:
+        """Return the crop's centre and side, (x, y, side) in image px, for a box (left, top, right, bottom)."""
+        left, top, right, bottom = check_box(box)
+        width, height = right - left, bottom - top
+        size = (width + height) / 2 if self.measure == "mean" else max(width, height)
+        x = (left + right) / 2 + self.shift_x * width
+        y = (top + bottom) / 2 + self.shift_y * height
+        return x, y, self.scale * size
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How augmentation moves a crop: mirrored, then scaled and rotated about its centre, then shifted.
+
+    Attributes:
+        mirror: mirror the crop left to right.
+        shift_x: rightwards shift of the content, as a fraction of the crop's side.
+        shift_y: downwards shift, likewise.
+        scale: magnification of the content, > 0.
+        rotate_deg: rotation of the content in degrees, clockwise as seen on the screen.
+    """
+
+    mirror: bool = False
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+    scale: float = 1.0
+    rotate_deg: float = 0.0
+
+
+STILL = Motion()
+
+
+def check_box(box: ArrayLike) -> tuple[float, float, float, float]:
+    """Return a box as four floats.
+
+    Raises:
+        InputError: not four finite numbers (left, top, right, bottom) with left < right and top < bottom.
+    """
+    values = np.asarray(box, dtype=np.float64).reshape(-1)
+    if values.size != 4 or not np.isfinite(values).all() or values[2] <= values[0] or values[3] <= values[1]:
+        raise InputError(
+            f"face box {values.tolist()} is not (left, top, right, bottom) with left < right and top < bottom: "
+            "give four finite numbers in image pixels"
+        )
+    left, top, right, bottom = values.tolist()
+    return left, top, right, bottom
+
+
+def crop_matrix(box: ArrayLike, rule: CropRule, input_size: int, motion: Motion = STILL) -> Floats:
+    """Compose crop, mirror, scale, rotation and shift into one matrix.
+
+    Args:
+        box: (4,) left, top, right, bottom in image px.
+        rule: how the box becomes a square.
+        input_size: side of the crop in crop px.
+        motion: what augmentation adds.
+
+    Returns:
+        (2, 3), image -> crop, both continuous.
+
+    Raises:
+        InputError: the box is degenerate.
+    """
+    centre_x, centre_y, side = rule.square(box)
+    unit = input_size / side * motion.scale
+    cosine = unit * math.cos(math.radians(motion.rotate_deg))
+    sine = unit * math.sin(math.radians(motion.rotate_deg))
+    sign = -1.0 if motion.mirror else 1.0
+    linear = np.array([[sign * cosine, -sine], [sign * sine, cosine]])
+    target = input_size * np.array([0.5 + motion.shift_x, 0.5 + motion.shift_y])
+    return np.column_stack([linear, target - linear @ (centre_x, centre_y)])
+
+
+def transform(matrix: ArrayLike, landmarks: ArrayLike) -> Floats:
+    """Move landmarks (..., 2) by a (2, 3) matrix into its target frame."""
+    matrix, landmarks = np.asarray(matrix, np.float64), np.asarray(landmarks, np.float64)
+    return landmarks @ matrix[:, :2].T + matrix[:, 2]
+
+
+def invert(matrix: ArrayLike) -> Floats:
+    """Return the (2, 3) matrix that undoes ``matrix``."""
+    matrix = np.asarray(matrix, np.float64)
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
+def mirror_landmarks(landmarks: ArrayLike, width: float, mirror: Sequence[int]) -> Floats:
+    """Landmarks of the mirrored image: ``W - x``, each point taking the place of its mirror partner.
+
+    Args:
+        landmarks: (..., L, 2) in an image of width ``width``.
+        width: width of that image in px.
+        mirror: for each point the index of its partner (itself on the midline), length L.
+
+    Returns:
+        (..., L, 2). Mirroring twice is the identity.
+    """
+    mirrored = np.array(landmarks, dtype=np.float64)
+    mirrored[..., 0] = width - mirrored[..., 0]
+    return mirrored[..., list(mirror), :]
+
+
+def warp(image: NDArray[Any], matrix: ArrayLike, input_size: int, border_value: int = 0) -> NDArray[np.uint8]:
+    """Sample an image once, straight into the crop.
+
+    Where the crop is smaller than its source, the source is averaged over whole blocks of pixels and the rest
+    of the shrinking is low-pass filtered, so that nothing aliases; only the part of the photo that the crop
+    touches is read.
+
+    Args:
+        image: (H, W, 3) uint8.
+        matrix: (2, 3), image -> crop, continuous.
+        input_size: side of the crop in px.
+        border_value: what lies outside the photo, 0 to 255.
+
+    Returns:
+        (input_size, input_size, 3) uint8.
+    """
+    back = invert(matrix)
+    region, offset = _touched_region(image, back, input_size)
+    if region is None:
+        return np.full((input_size, input_size, 3), border_value, np.uint8)
+    back[:, 2] -= offset
+    shrink = math.sqrt(abs(np.linalg.det(back[:, :2])))
+    factor = int(shrink)
+    if factor > 1:
+        region = _average_blocks(region, factor)
+        back /= factor
+        shrink /= factor
+    if shrink > 1.1:
+        region = cv2.GaussianBlur(
+            region, (0, 0), 0.5 * math.sqrt(shrink**2 - 1), borderType=cv2.BORDER_REPLICATE
+        )
+    back[:, 2] += back[:, :2] @ (0.5, 0.5) - 0.5
+    border = (border_value,) * 3
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(region, back, (input_size, input_size), flags=flags, borderValue=border)  # type: ignore[return-value]
+
+
+def _touched_region(
+    image: NDArray[Any], back: Floats, input_size: int, margin: int = 2
+) -> tuple[NDArray[Any] | None, Floats]:
+    """The part of the image under the crop, with a margin, and its offset (x, y); None when there is none."""
+    corners = transform(back, [(0, 0), (input_size, 0), (0, input_size), (input_size, input_size)])
+    shrink = math.sqrt(abs(np.linalg.det(back[:, :2])))
+    reach = margin * math.ceil(max(shrink, 1.0))
+    low = np.maximum(np.floor(corners.min(0)) - reach, 0).astype(int)
+    high = np.minimum(np.ceil(corners.max(0)) + reach, (image.shape[1], image.shape[0])).astype(int)
+    if (low >= high).any():
+        return None, np.zeros(2)
+    return image[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)
+
+
+def _average_blocks(image: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Average blocks of factor x factor pixels; an incomplete last block is filled by repeating the edge."""
+    height, width = image.shape[:2]
+    rows, columns = -height % factor, -width % factor
+    if rows or columns:
+        image = cv2.copyMakeBorder(image, 0, rows, 0, columns, cv2.BORDER_REPLICATE)
+    size = (image.shape[1] // factor, image.shape[0] // factor)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
