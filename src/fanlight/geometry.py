@@ -45,7 +45,7 @@ class CropRule:
     shift_y: float = 0.0
 
     def square(self, box: ArrayLike) -> tuple[float, float, float]:
-        """Return the crop's centre and side, (x, y, side) in image px, for a box (left, top, right, bottom)."""
+        """Return the crop's centre and side in image px, (x, y, side), for a box (left, top, right, bottom)."""
         left, top, right, bottom = check_box(box)
         width, height = right - left, bottom - top
         size = (width + height) / 2 if self.measure == "mean" else max(width, height)
@@ -85,7 +85,7 @@ def check_box(box: ArrayLike) -> tuple[float, float, float, float]:
     values = np.asarray(box, dtype=np.float64).reshape(-1)
     if values.size != 4 or not np.isfinite(values).all() or values[2] <= values[0] or values[3] <= values[1]:
         raise InputError(
-            f"face box {values.tolist()} is not (left, top, right, bottom) with left < right and top < bottom: "
+            f"face box {values.tolist()} is not (left, top, right, bottom) with left < right, top < bottom: "
             "give four finite numbers in image pixels"
         )
     left, top, right, bottom = values.tolist()

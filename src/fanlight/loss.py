@@ -1,0 +1,114 @@
+"""What training minimises: heatmap MSE and the normalised landmark distance, averaged over the stacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fanlight.errors import InputError
+from fanlight.heatmap import Decoder, encode
+
+
+def heatmap_mse(heatmaps: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error over all landmarks and cells: (B, L, H, W) twice -> (B,)."""
+    return (heatmaps.float() - targets).square().mean((1, 2, 3))
+
+
+def landmark_distance(landmarks: Tensor, truth: Tensor) -> Tensor:
+    """Mean Euclidean distance over the size of the true face.
+
+    Args:
+        landmarks: (B, L, 2), decoded, in any px.
+        truth: (B, L, 2), in the same px.
+
+    Returns:
+        (B,), mean distance divided by sqrt(w * h) of the true landmarks' bounding box: the ``box`` NME.
+    """
+    size = (truth.amax(1) - truth.amin(1)).prod(-1).sqrt()
+    distance = torch.linalg.vector_norm(landmarks - truth, dim=-1).mean(1)
+    return distance / size.clamp_min(torch.finfo(size.dtype).eps)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each term counts; the sum is divided by the sum of the weights.
+
+    Attributes:
+        heatmap: weight of the heatmap MSE.
+        distance: weight of the normalised landmark distance; 0 leaves it out.
+    """
+
+    heatmap: float = 1.0
+    distance: float = 0.01
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        if self.heatmap < 0 or self.distance < 0 or self.heatmap + self.distance == 0:
+            raise InputError(
+                f"loss weights heatmap = {self.heatmap}, distance = {self.distance}: give numbers that are not "
+                "negative and not both zero"
+            )
+
+
+class AlignmentLoss:
+    """Encodes the targets where the model runs and weighs the terms.
+
+    total = (heatmap * MSE + distance * landmark distance) / (heatmap + distance), each term the mean over the
+    stacks, gradients flowing through the centroid. Source: the recipe of the public fan_training code.
+
+    Args:
+        weights: of the terms.
+        decoder: turns predicted heatmaps into landmarks; its sigma is that of the targets.
+        subpixel: Gaussians at the exact landmark (else at the cell's centre).
+    """
+
+    def __init__(self, weights: LossWeights, decoder: Decoder, subpixel: bool = True) -> None:
+        self.weights, self.decoder, self.subpixel = weights, decoder, subpixel
+        self._targets: Tensor | None = None
+
+    def __call__(
+        self, heatmaps: Sequence[Tensor], landmarks_crop: Tensor, input_size: int, sample_weight: Tensor
+    ) -> dict[str, Tensor]:
+        """Loss of one batch.
+
+        Args:
+            heatmaps: one (B, L, H, H) per stack.
+            landmarks_crop: (B, L, 2), true landmarks in crop px.
+            input_size: side of the crop in px.
+            sample_weight: (B,), mean 1 over the training set.
+
+        Returns:
+            ``total``, ``heatmap`` and ``distance`` (where it has a weight), 0-D, weighted means over the batch.
+        """
+        size = heatmaps[0].shape[-1]
+        landmarks_heatmap = landmarks_crop * (size / input_size)
+        targets = self._encode(landmarks_heatmap, size)
+        mse = torch.stack([heatmap_mse(stack, targets) for stack in heatmaps]).mean(0)
+        terms = {"heatmap": (sample_weight * mse).mean()}
+        total = self.weights.heatmap * terms["heatmap"]
+        if self.weights.distance > 0:
+            decoded = [self.decoder(stack)[0] for stack in heatmaps]
+            distance = torch.stack([landmark_distance(points, landmarks_heatmap) for points in decoded]).mean(
+                0
+            )
+            terms["distance"] = (sample_weight * distance).mean()
+            total = total + self.weights.distance * terms["distance"]
+        return {"total": total / (self.weights.heatmap + self.weights.distance), **terms}
+
+    def _encode(self, landmarks_heatmap: Tensor, size: int) -> Tensor:
+        """Targets in a buffer that is kept: a fresh one costs more than filling it."""
+        shape = (*landmarks_heatmap.shape[:2], size, size)
+        if (
+            self._targets is None
+            or self._targets.shape != shape
+            or self._targets.device != landmarks_heatmap.device
+        ):
+            self._targets = landmarks_heatmap.new_empty(shape)
+        return encode(
+            landmarks_heatmap, size, self.decoder.sigma_heatmap_px, self.subpixel, out=self._targets
+        )
