@@ -13,7 +13,7 @@ SOURCE = REPOSITORY / "src"
 PACKAGE = SOURCE / "fanlight"
 
 # Each module may import those before it, and no other; a new module gets its place here. Line by line:
-# conventions and settings; the parts; the part that feeds training; what is done with them; what people touch.
+# conventions and settings; the parts; what feeds training; what is done with them; what people touch.
 LAYERS = (
     ("errors", "geometry", "markup", "augment_settings", "config", "image"),
     ("model", "heatmap", "loss", "metric", "draw"),
