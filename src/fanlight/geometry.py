@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -44,8 +44,19 @@ class CropRule:
     shift_x: float = 0.0
     shift_y: float = 0.0
 
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not 0 < self.scale < math.inf:
+            problems.append(f"scale = {self.scale}: must be positive, such as {1 / 0.55:.4f}")
+        if self.measure not in ("mean", "max"):
+            problems.append(f'measure = {self.measure!r}: must be "mean" or "max"')
+        if problems:
+            raise InputError.collect(problems, "the crop rule cannot be used:")
+
     def square(self, box: ArrayLike) -> tuple[float, float, float]:
-        """Return the crop's centre and side in image px, (x, y, side), for a box (left, top, right, bottom)."""
+        """Return the crop's centre and side, (x, y, side) in image px, for (left, top, right, bottom)."""
         left, top, right, bottom = check_box(box)
         width, height = right - left, bottom - top
         size = (width + height) / 2 if self.measure == "mean" else max(width, height)

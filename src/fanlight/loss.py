@@ -34,24 +34,26 @@ def landmark_distance(landmarks: Tensor, truth: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class LossWeights:
-    """How much each term counts; the sum is divided by the sum of the weights.
+class LossOptions:
+    """How much each term counts (the sum is divided by the sum of the weights), and what the targets are.
 
     Attributes:
         heatmap: weight of the heatmap MSE.
         distance: weight of the normalised landmark distance; 0 leaves it out.
+        subpixel: target Gaussians at the exact landmark; else at the centre of the cell that holds it.
     """
 
     heatmap: float = 1.0
     distance: float = 0.01
+    subpixel: bool = True
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         if self.heatmap < 0 or self.distance < 0 or self.heatmap + self.distance == 0:
             raise InputError(
-                f"loss weights heatmap = {self.heatmap}, distance = {self.distance}: give numbers that are not "
-                "negative and not both zero"
+                f"loss weights heatmap = {self.heatmap}, distance = {self.distance}: give numbers that are "
+                "not negative and not both zero"
             )
 
 
@@ -62,13 +64,12 @@ class AlignmentLoss:
     stacks, gradients flowing through the centroid. Source: the recipe of the public fan_training code.
 
     Args:
-        weights: of the terms.
+        options: weights of the terms.
         decoder: turns predicted heatmaps into landmarks; its sigma is that of the targets.
-        subpixel: Gaussians at the exact landmark (else at the cell's centre).
     """
 
-    def __init__(self, weights: LossWeights, decoder: Decoder, subpixel: bool = True) -> None:
-        self.weights, self.decoder, self.subpixel = weights, decoder, subpixel
+    def __init__(self, options: LossOptions, decoder: Decoder) -> None:
+        self.options, self.decoder = options, decoder
         self._targets: Tensor | None = None
 
     def __call__(
@@ -83,22 +84,22 @@ class AlignmentLoss:
             sample_weight: (B,), mean 1 over the training set.
 
         Returns:
-            ``total``, ``heatmap`` and ``distance`` (where it has a weight), 0-D, weighted means over the batch.
+            ``total``, ``heatmap`` and ``distance`` (where it has a weight): 0-D, weighted batch means.
         """
         size = heatmaps[0].shape[-1]
         landmarks_heatmap = landmarks_crop * (size / input_size)
         targets = self._encode(landmarks_heatmap, size)
         mse = torch.stack([heatmap_mse(stack, targets) for stack in heatmaps]).mean(0)
         terms = {"heatmap": (sample_weight * mse).mean()}
-        total = self.weights.heatmap * terms["heatmap"]
-        if self.weights.distance > 0:
+        total = self.options.heatmap * terms["heatmap"]
+        if self.options.distance > 0:
             decoded = [self.decoder(stack)[0] for stack in heatmaps]
             distance = torch.stack([landmark_distance(points, landmarks_heatmap) for points in decoded]).mean(
                 0
             )
             terms["distance"] = (sample_weight * distance).mean()
-            total = total + self.weights.distance * terms["distance"]
-        return {"total": total / (self.weights.heatmap + self.weights.distance), **terms}
+            total = total + self.options.distance * terms["distance"]
+        return {"total": total / (self.options.heatmap + self.options.distance), **terms}
 
     def _encode(self, landmarks_heatmap: Tensor, size: int) -> Tensor:
         """Targets in a buffer that is kept: a fresh one costs more than filling it."""
@@ -110,5 +111,5 @@ class AlignmentLoss:
         ):
             self._targets = landmarks_heatmap.new_empty(shape)
         return encode(
-            landmarks_heatmap, size, self.decoder.sigma_heatmap_px, self.subpixel, out=self._targets
+            landmarks_heatmap, size, self.decoder.sigma_heatmap_px, self.options.subpixel, out=self._targets
         )

@@ -1,0 +1,354 @@
+"""A run's settings: typed, strict, read from a recipe (TOML) and ``key=value`` overrides.
+
+Each table of a recipe is checked by the class that uses it, so an option has one home and one default. All
+faults of a recipe are reported together, with their key and line.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fanlight.augment_settings import AugmentSettings
+from fanlight.errors import InputError
+from fanlight.geometry import CropRule
+from fanlight.heatmap import Decoder
+from fanlight.loss import LossOptions
+from fanlight.markup import Markup
+from fanlight.metric import Metric
+from fanlight.model import PRESETS, FANOptions
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataSettings(_Strict):
+    """What is learnt from. Paths are relative to the working directory.
+
+    Attributes:
+        index: the TSV that lists images, landmark files and face boxes.
+        markup: a built-in mark-up's name, or the path of a mark-up file.
+        train: partitions ``subset/split`` to learn from.
+        val: partitions to select the best checkpoint on; never the ones judged in the end.
+    """
+
+    index: str
+    markup: str = "ibug68"
+    train: list[str] = Field(min_length=1)
+    val: list[str] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _apart(self) -> DataSettings:
+        both = sorted(set(self.train) & set(self.val))
+        if both:
+            raise ValueError(
+                f"{', '.join(both)} is in both train and val: what is learnt cannot be selected on"
+            )
+        return self
+
+
+class OptimiserSettings(_Strict):
+    """How weights follow gradients.
+
+    Attributes:
+        name: ``rmsprop``, ``adamw`` or ``sgd``.
+        lr: the largest learning rate.
+        momentum: of RMSprop and SGD.
+        betas: of AdamW.
+        weight_decay: decoupled for AdamW; convolution weights only, norms and biases are left alone.
+        clip_norm: gradients longer than this are shortened; 0 leaves them.
+    """
+
+    name: Literal["rmsprop", "adamw", "sgd"] = "rmsprop"
+    lr: Positive = 5e-4
+    momentum: Fraction = 0.9
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float = Field(0.0, ge=0)
+
+
+class ScheduleSettings(_Strict):
+    """How the learning rate changes over the run.
+
+    Attributes:
+        name: ``step``, ``cosine`` or ``constant``.
+        warmup: share of the run in which the rate rises linearly from 0.
+        step_epochs: ``step`` multiplies by ``factor`` after every so many epochs.
+        factor: of ``step``.
+        final: ``cosine`` ends at this share of ``lr``.
+        clock: what "the run" is: ``epochs``, or ``time`` for ``train.max_minutes`` (the schedule then ends when
+            the time does, on any machine).
+    """
+
+    name: Literal["step", "cosine", "constant"] = "step"
+    warmup: Fraction = 0.0
+    step_epochs: Positive = 8
+    factor: float = Field(0.7, gt=0, le=1)
+    final: float = Field(0.0, ge=0, le=1)
+    clock: Literal["epochs", "time"] = "epochs"
+
+
+class TrainSettings(_Strict):
+    """How long and on what.
+
+    Attributes:
+        epochs: passes over the training partitions.
+        max_minutes: stop after this time, whatever the epoch; 0 for no limit.
+        batch_size: samples per optimiser step, over all devices and accumulated parts together.
+        accumulate: parts into which a device's share of the batch is cut to save memory.
+        seed: of weights, order and augmentation.
+        workers: loader processes per device; 0 loads in the training process.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto`` takes bfloat16 where the hardware computes in it, else float16 on CUDA, else float32.
+        ema: decay of the moving average of the weights, which is what is judged and saved; 0 for none.
+        validations_per_epoch: how often the val partitions are judged; may be a fraction.
+        keep_best: how many of the best checkpoints stay.
+        rank_by: the metric that says which are best.
+        flip: judge the mean of the image and its mirror.
+        compile: compile the network with ``torch.compile``.
+    """
+
+    epochs: int = Field(60, ge=1)
+    max_minutes: float = Field(0.0, ge=0)
+    batch_size: int = Field(32, ge=1)
+    accumulate: int = Field(1, ge=1)
+    seed: int = Field(0, ge=0)
+    workers: int = Field(1, ge=0)
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    ema: Fraction = 0.0
+    validations_per_epoch: Positive = 2
+    keep_best: int = Field(10, ge=1)
+    rank_by: str = "macc_box_0.07"
+    flip: bool = False
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainSettings:
+        Metric.parse(self.rank_by)
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size = {self.batch_size} cannot be cut into accumulate = {self.accumulate} parts"
+            )
+        return self
+
+
+class Recipe(_Strict):
+    """Everything a run depends on; see the classes of its tables for each option."""
+
+    data: DataSettings
+    crop: CropRule = CropRule()
+    augment: AugmentSettings = AugmentSettings()
+    model: FANOptions = FANOptions()
+    decoder: Decoder = Decoder()
+    loss: LossOptions = LossOptions()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _together(self) -> Recipe:
+        if self.schedule.clock == "time" and not self.train.max_minutes:
+            raise ValueError('schedule.clock = "time" needs train.max_minutes')
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: TOML and JSON can hold them, and ``Recipe.from_dict`` reads them back."""
+        values = self.model_dump(mode="json")
+        for name, value in self:
+            if is_dataclass(value) and not isinstance(value, type):
+                values[name] = asdict(value)
+        return values
+
+    @classmethod
+    def from_dict(
+        cls, values: Mapping[str, Any], source: str = "recipe", places: Places | None = None
+    ) -> Recipe:
+        """Check plain values.
+
+        Raises:
+            InputError: listing every fault with its key, and its place where ``places`` knows it.
+        """
+        values, faults = _fill_model(values)
+        if not faults:
+            try:  # as JSON, where a table may become a dataclass and a list a tuple, and nothing else is bent
+                return cls.model_validate_json(json.dumps(values, default=str))
+            except ValidationError as error:
+                faults = [fault for item in error.errors() for fault in _faults(item)]
+        lines = [
+            f"{places.find(key) if places else ''}{key + ': ' if key else ''}{why}" for key, why in faults
+        ]
+        raise InputError.collect(lines, f"{source}: cannot be used:")
+
+
+class Places:
+    """Where a setting was given: the line of its recipe, or ``--set``."""
+
+    def __init__(self, text: str, overridden: Sequence[str] = ()) -> None:
+        self._overridden = overridden
+        self._lines: dict[str, int] = {}
+        table = ""
+        rows: dict[str, int] = {}
+        for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+            if line.startswith("["):
+                table = line.partition("]")[0].strip("[ ")
+                if line.startswith("[["):
+                    rows[table] = rows.get(table, -1) + 1
+                    table = f"{table}[{rows[table]}]"
+                self._lines.setdefault(table, number)
+            elif "=" in line and not line.startswith("#"):
+                name = line.partition("=")[0].strip()
+                self._lines.setdefault(f"{table}.{name}" if table else name, number)
+
+    def find(self, key: str) -> str:
+        """The place of a key, or of the table around it, as the beginning of a message."""
+        if any(f"{key}.".startswith(f"{override}.") for override in self._overridden):
+            return "--set: "
+        while key:
+            if key in self._lines:
+                return f"line {self._lines[key]}: "
+            key = key[: max(key.rfind("."), key.rfind("["), 0)]
+        return ""
+
+
+def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply overrides.
+
+    Args:
+        path: a TOML file.
+        overrides: ``key=value`` such as ``train.epochs=3``; the value is TOML, or a plain word.
+
+    Raises:
+        InputError: the file is missing or not TOML, an override has no ``=``, or any setting is wrong; all wrong
+            settings are listed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        values = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: cannot read the recipe: {error}") from None
+    keys = [_override(values, override) for override in overrides]
+    return Recipe.from_dict(values, str(path), Places(text, keys))
+
+
+def dump_toml(values: Mapping[str, Any]) -> str:
+    """Write a resolved recipe as TOML: tables of plain values, one level of tables in them, and lists."""
+    lines: list[str] = []
+    for table, content in values.items():
+        nested = {key: value for key, value in content.items() if isinstance(value, Mapping)}
+        steps = {key: value for key, value in content.items() if _is_table_list(value)}
+        lines.append(f"[{table}]")
+        lines += [
+            f"{key} = {_toml(v)}" for key, v in content.items() if key not in nested and key not in steps
+        ]
+        for key, inner in nested.items():
+            lines += ["", f"[{table}.{key}]", *(f"{name} = {_toml(value)}" for name, value in inner.items())]
+        for key, rows in steps.items():
+            for row in rows:
+                lines += [
+                    "",
+                    f"[[{table}.{key}]]",
+                    *(f"{name} = {_toml(value)}" for name, value in row.items()),
+                ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _is_table_list(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)  # strings, numbers and booleans are written alike in JSON and TOML
+
+
+def _override(values: dict[str, Any], override: str) -> str:
+    """Put one override into the values and return its key."""
+    key, equals, given = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise InputError(f"--set {override}: write KEY=VALUE, as in train.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {given}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = given.strip()
+    table = values
+    for part in parts[:-1]:
+        inner = table.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"--set {override}: {part} is not a table of settings")
+        table = inner
+    table[parts[-1]] = value
+    return ".".join(parts)
+
+
+def _fill_model(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Put the preset's options under those given, and the mark-up's number of points among them."""
+    values = dict(values)
+    data, given = values.get("data"), values.get("model", {})
+    if not isinstance(data, Mapping) or not isinstance(given, Mapping):
+        return values, []  # wrong types: the check that follows says so
+    model = dict(given)
+    problems = []
+    try:
+        points = Markup.load(str(data.get("markup", "ibug68"))).count
+    except InputError as error:
+        return values, [("data.markup", str(error))]
+    preset = model.pop("preset", "fan2")
+    if preset not in PRESETS:
+        problems.append(("model.preset", f"{preset!r} is not one of {', '.join(PRESETS)}"))
+    if model.get("points", points) != points:
+        problems.append(("model.points", f"{model['points']}, but the mark-up has {points}: leave it out"))
+    if not problems:
+        values["model"] = {**asdict(PRESETS[preset](points)), **model}
+    return values, problems
+
+
+def _key(location: Sequence[int | str]) -> str:
+    """("augment", "photometric", 0, "p") -> augment.photometric[0].p"""
+    key = ""
+    for part in location:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
+    return key
+
+
+def _faults(item: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """One fault of pydantic's as (key, what is wrong and what to do)."""
+    key, cause = _key(item["loc"]), item.get("ctx", {}).get("error")
+    if isinstance(cause, InputError):
+        return [(key, problem) for problem in cause.problems]
+    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _known(item["loc"][:-1])
+        return [(key, f"unknown setting{f'; known are {known}' if known else ''}")]
+    if item["type"] == "missing":
+        return [(key, "missing")]
+    message = str(item["msg"]).removeprefix("Value error, ")
+    given = "" if item["type"] == "value_error" else f", given was {item['input']!r}"
+    return [(key, message + given)]
+
+
+def _known(location: Sequence[int | str]) -> str:
+    """The names of the settings at a place of the recipe."""
+    place: Any = Recipe
+    for part in location:
+        annotations = getattr(place, "model_fields", {})
+        place = annotations[part].annotation if part in annotations else None
+    if isinstance(place, type) and issubclass(place, BaseModel):
+        return ", ".join(place.model_fields)
+    return ", ".join(field.name for field in fields(place)) if is_dataclass(place) else ""
