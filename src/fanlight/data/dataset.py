@@ -1,0 +1,251 @@
+"""Faces as batches: crops and landmarks, the same for any number of workers.
+
+Workers hand over uint8 crops and landmarks; heatmaps are encoded where the model runs. A key (epoch,
+position) says all that a worker needs: there is no state to share, so a crop cannot depend on who makes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from fanlight.data.augment import Augmentation, sample_generator
+from fanlight.data.index import Index, Sample
+from fanlight.data.pts import read_pts
+from fanlight.errors import InputError
+from fanlight.geometry import STILL, CropRule, check_box, crop_matrix, transform, warp
+from fanlight.image import read_image
+from fanlight.markup import Markup
+
+Key = tuple[int, int]
+Batch = dict[str, torch.Tensor]
+
+
+def sample_weight(aug_idx: int) -> float:
+    """Weight of a sample by its augmentation index: ceil(5 * 0.8^k), or 1 for an original image (k < 0).
+
+    Source: the public FAN training code, where k counts the steps of 300W-LP away from the original pose.
+    """
+    return float(math.ceil(5 * 0.8**aug_idx)) if aug_idx >= 0 else 1.0
+
+
+class FaceDataset(Dataset[Batch]):
+    """The faces of an index as crops, with their landmarks.
+
+    Labels are read once, here; photos when they are asked for.
+
+    Args:
+        index: the faces.
+        markup: what the landmarks are; every label must have its number of points.
+        crop_rule: how a face box becomes a square.
+        input_size: side of the crops in px.
+        augmentation: how crops are varied; None for the plain crop.
+        seed: start of every random draw, >= 0.
+
+    Raises:
+        InputError: listing every label that is missing, unreadable or of another mark-up, every missing photo
+            and every degenerate face box.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        markup: Markup,
+        crop_rule: CropRule,
+        input_size: int,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.index = index
+        self.markup = markup
+        self.crop_rule = crop_rule
+        self.input_size = input_size
+        self.augmentation = augmentation
+        self.seed = seed
+        self.landmarks_image = _read_labels(index, markup)
+        weights = np.array([sample_weight(k) for k in index.aug_indices.tolist()])
+        self.weights = (weights / weights.mean()).astype(np.float32)
+        self._mirror = list(markup.mirror)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, key: Key) -> Batch:
+        """One face in one epoch: the entries of ``__getitems__`` without their first axis."""
+        return {name: values[0] for name, values in self.__getitems__([key]).items()}
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """A batch of B faces, for keys (epoch, position in the index).
+
+        Returns:
+            image: (B, S, S, 3) uint8 RGB.
+            landmarks: (B, L, 2) float32 in crop px.
+            weight: (B,) float32, mean 1 over the data set.
+            index: (B,) int64, position in the index.
+            matrix: (B, 2, 3) float32, image -> crop, continuous; geometric albumentations are not part of it.
+
+        Raises:
+            InputError: a photo cannot be read, or a transform lost a point.
+        """
+        positions = [position for _, position in keys]
+        size = self.input_size
+        images = torch.empty((len(keys), size, size, 3), dtype=torch.uint8)
+        landmarks = np.empty((len(keys), self.markup.count, 2), np.float32)
+        matrices = np.empty((len(keys), 2, 3), np.float32)
+        pixels = images.numpy()
+        for row, (epoch, position) in enumerate(keys):
+            pixels[row], landmarks[row], matrices[row] = self._crop(epoch, position)
+        return {
+            "image": images,
+            "landmarks": torch.from_numpy(landmarks),
+            "weight": torch.from_numpy(self.weights[positions]),
+            "index": torch.tensor(positions, dtype=torch.int64),
+            "matrix": torch.from_numpy(matrices),
+        }
+
+    def _crop(self, epoch: int, position: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Crop (S, S, 3), landmarks in crop px (L, 2) and matrix image -> crop (2, 3) of one face."""
+        photo = read_image(self.index[position].image_path)
+        box, landmarks_image = self.index.face_boxes[position], self.landmarks_image[position]
+        if self.augmentation is None:
+            matrix = crop_matrix(box, self.crop_rule, self.input_size, STILL)
+            return warp(photo, matrix, self.input_size), transform(matrix, landmarks_image), matrix
+        generator = sample_generator(self.seed, epoch, position)
+        motion = self.augmentation.motion(generator)
+        matrix = crop_matrix(box, self.crop_rule, self.input_size, motion)
+        crop = warp(photo, matrix, self.input_size, self.augmentation.border)
+        landmarks = transform(matrix, landmarks_image)
+        if motion.mirror:
+            landmarks = landmarks[self._mirror]
+        crop, landmarks = self.augmentation.photometric(crop, landmarks, generator)
+        return crop, landmarks, matrix
+
+
+def _read_labels(index: Index, markup: Markup, threads: int = 8) -> NDArray[np.float32]:
+    """The landmarks of all faces, (N, L, 2) in image px; all problems of the index in one error."""
+
+    def read(sample: Sample) -> NDArray[np.float32] | str:
+        try:
+            landmarks = read_pts(sample.landmarks_path)
+            check_box(sample.face_box)
+        except InputError as error:
+            return str(error)
+        if len(landmarks) != markup.count:
+            return (
+                f"{sample.landmarks_path}: {len(landmarks)} points, but mark-up {markup.name} has "
+                f"{markup.count}; give the mark-up that these labels follow, or take its line out of the index"
+            )
+        if not sample.image_path.is_file():
+            return f"{sample.image_path}: no such image; restore it or take its line out of the index"
+        return landmarks.astype(np.float32)
+
+    with ThreadPoolExecutor(threads) as pool:
+        read_all = list(pool.map(read, index))
+    problems = [result for result in read_all if isinstance(result, str)]
+    if problems:
+        raise InputError.collect(problems, f"{len(problems)} of {len(read_all)} faces cannot be used:")
+    if not read_all:
+        raise InputError(f"{index.path}: no faces are left: choose at least one partition that holds some")
+    return np.stack(read_all)
+
+
+class EpochSampler(Sampler[list[Key]]):
+    """Batches of keys (epoch, position) in an order that depends only on seed and epoch.
+
+    A batch is that of all ranks together; each rank gets every ``world_size``-th face of it, so the same
+    faces meet in a step whatever the number of processes.
+
+    Args:
+        count: number of faces.
+        batch_size: faces in a batch, over all ranks; a multiple of ``world_size``.
+        seed: with the epoch, determines the order.
+        shuffle: draw a new order in each epoch; else the index's order.
+        drop_last: leave out the incomplete last batch. Without it, each face comes exactly once over the
+            ranks, and a rank may get an incomplete batch, or none, at the end.
+        rank: this process, 0 to ``world_size`` - 1.
+        world_size: number of processes.
+
+    Raises:
+        InputError: the batch size does not suit the ranks or exceeds the faces.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if batch_size < 1 or batch_size % world_size:
+            raise InputError(
+                f"a batch of {batch_size} faces cannot be shared equally by {world_size} processes: "
+                "give a batch size that is a positive multiple of them"
+            )
+        if drop_last and count < batch_size:
+            raise InputError(
+                f"{count} faces do not fill one batch of {batch_size}: give a batch size of at most {count}"
+            )
+        self.count, self.batch_size = count, batch_size
+        self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
+        self.rank, self.world_size = rank, world_size
+        self.epoch, self.start_batch = 0, 0
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Choose the epoch that the next iteration runs through, from batch ``start_batch`` on."""
+        self.epoch, self.start_batch = epoch, start_batch
+
+    def __len__(self) -> int:
+        """Batches still to come in this epoch, for this rank."""
+        whole, rest = divmod(self.count, self.batch_size)
+        incomplete = not self.drop_last and rest > self.rank
+        return max(whole + incomplete - self.start_batch, 0)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = np.arange(self.count)
+        if self.shuffle:  # four numbers, so that no sample draws from the same stream
+            order = np.random.default_rng([self.seed, self.epoch, 0, 1]).permutation(self.count)
+        epoch = self.epoch
+        for batch in range(self.start_batch, self.start_batch + len(self)):
+            faces = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield [(epoch, int(face)) for face in faces[self.rank :: self.world_size]]
+
+
+def make_loader(dataset: FaceDataset, sampler: EpochSampler, workers: int = 0) -> DataLoader[Batch]:
+    """Load batches in ``workers`` processes, which stay from epoch to epoch; 0 loads in this one.
+
+    Call ``sampler.set_epoch`` before each iteration. The batches do not depend on ``workers``, and torch's
+    global random state is not touched.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_start_worker,
+        persistent_workers=workers > 0,
+        generator=torch.Generator(),
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    """The data set's batches need no collating."""
+    return batch
+
+
+def _start_worker(worker: int) -> None:
+    """One thread a worker: there are as many workers as there are cores to use."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
