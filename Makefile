@@ -12,8 +12,9 @@ READY := $(VENV)/.ready
 # More words for pytest, as in: make test ARGS="-k mirror -x"
 ARGS ?=
 
-# uv does not read pip's settings, so the folders or pages pip finds packages in are handed on.
+# uv does not read pip's settings, so where pip finds packages, and whom it trusts, is handed on.
 FIND_LINKS := $(foreach link,$(PIP_FIND_LINKS),--find-links "$(link)")
+TRUST := $(if $(PIP_CERT),SSL_CERT_FILE="$(PIP_CERT)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -24,7 +25,7 @@ help:
 	@echo 'make test     run the tests; more words for pytest: make test ARGS="-k mirror -x"'
 	@echo 'make slow     run the tests that take longer than a few seconds each'
 	@echo 'make lint     check style and types'
-	@echo 'make format   put the code into the project'"'"'s style'
+	@echo "make format   put the code into the project's style"
 	@echo 'make setup    only set up .venv (the others do it by themselves)'
 	@echo 'make clean    remove what demo, builds and caches left; .venv and runs/ stay'
 
@@ -37,7 +38,8 @@ $(READY): pyproject.toml constraints.txt
 	@echo 'Setting up $(VENV): a minute or so, most of it for PyTorch'
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
 	@{ $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt uv \
-	    && $(PY) -m uv pip install --python $(PY) $(FIND_LINKS) -c constraints.txt -b constraints.txt -e '.[dev]'; } \
+	    && $(TRUST) $(PY) -m uv pip install --python $(PY) $(FIND_LINKS) -c constraints.txt -b constraints.txt \
+	      -e '.[dev]'; } \
 	  || { echo 'uv could not do it; trying plain pip, which takes longer'; \
 	    $(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'; }
 	@touch $@
