@@ -1,0 +1,143 @@
+"""Checkpoints: one file with all that is needed to use, judge and go on training a network.
+
+A checkpoint holds plain values and tensors only, so that loading one never runs code.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fanlight.errors import InputError
+from fanlight.geometry import CropRule
+from fanlight.heatmap import Decoder
+from fanlight.markup import Markup
+from fanlight.model import FAN, FANOptions
+
+FORMAT = "fanlight-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network and how to use it.
+
+    Attributes:
+        options: shape of the network.
+        weights: its state dict, as it is to be used (the moving average where training kept one).
+        markup: names and mirror order of its landmarks.
+        decoder: turns its heatmaps into landmarks.
+        crop: turns a face box into its input.
+        offset_image: (x, y) in image px to add to its predictions to reach the continuous convention; weights
+            trained on labels with another convention carry it, ours need none.
+        recipe: the resolved recipe, as plain values.
+        metrics: validation metrics by their keys, at the time of saving.
+        provenance: versions, command, data hash and the like.
+        training: what resuming needs (raw weights, optimiser, position); empty where it cannot be resumed.
+    """
+
+    options: FANOptions
+    weights: Mapping[str, Tensor]
+    markup: Markup
+    decoder: Decoder = field(default_factory=Decoder)
+    crop: CropRule = field(default_factory=CropRule)
+    offset_image: tuple[float, float] = (0.0, 0.0)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self) -> FAN:
+        """The network with its weights, on the CPU, ready for inference.
+
+        Raises:
+            InputError: the weights do not fit the options.
+        """
+        model = FAN(self.options)
+        try:
+            model.load_state_dict(dict(self.weights))
+        except RuntimeError as error:
+            raise InputError(f"the checkpoint's weights do not fit its options: {error}") from None
+        return model.eval()
+
+
+def save_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    path = Path(path)
+    content = {entry.name: getattr(checkpoint, entry.name) for entry in fields(checkpoint)}
+    content |= {name: asdict(content[name]) for name in ("options", "decoder", "crop")}
+    content |= {"format": FORMAT, "markup": checkpoint.markup.to_dict(), "weights": dict(checkpoint.weights)}
+    content |= {name: dict(content[name]) for name in ("recipe", "metrics", "provenance", "training")}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, side = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(f"{path}: cannot write the checkpoint: {error}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(side, 0o644)
+        os.replace(side, path)
+    except (OSError, RuntimeError) as error:
+        Path(side).unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: cannot write the checkpoint: {error}; the one before is untouched"
+        ) from None
+    return path
+
+
+def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
+    """Read a checkpoint, without executing code.
+
+    Raises:
+        InputError: the file is missing, damaged, or not a checkpoint of fanlight.
+    """
+    path = Path(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such checkpoint") from None
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path}: not a checkpoint that can be loaded safely ({reason}): give a .ckpt that fanlight wrote"
+        ) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: not a checkpoint of fanlight (format {FORMAT}): give a .ckpt that fanlight wrote"
+        )
+    try:
+        return Checkpoint(
+            options=FANOptions(**content["options"]),
+            weights=content["weights"],
+            markup=Markup.from_dict(content["markup"]),
+            decoder=Decoder(**content["decoder"]),
+            crop=CropRule(**content["crop"]),
+            offset_image=tuple(content["offset_image"]),
+            **{name: content[name] for name in ("recipe", "metrics", "provenance", "training")},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: a damaged checkpoint, or one of a newer fanlight: {error}") from None
