@@ -15,18 +15,18 @@ PACKAGE = SOURCE / "fanlight"
 # Each module may import those before it, and no other; a new module gets its place here. A package with a single
 # place, such as data.synthetic, may order its own modules as it likes.
 LAYERS = (
-    # conventions and what is read by everything
-    ("errors", "geometry", "markup", "augment_settings", "image"),
+    # conventions, and what everything reads
+    "errors geometry markup augment_settings image",
     # the parts of the method
-    ("model", "heatmap", "loss", "distance", "resample", "metric", "draw"),
+    "model heatmap loss distance resample metric draw",
     # what feeds training
-    ("data.pts", "data.tsv", "data.index", "data.check", "data.photometric", "data.augment", "data.dataset", "data.synthetic", "data"),
+    "data.pts data.tsv data.index data.check data.photometric data.augment data.dataset data.synthetic data",
     # a run's settings, and what is done with them
-    ("config", "checkpoint", "predict", "evaluate", "train"),
-    # what people touch; "" is the package itself
-    ("report", "", "cli", "__main__"),
+    "config checkpoint predict evaluate train",
+    # what people touch
+    "report __init__ cli __main__",
 )
-ORDER = [f"fanlight.{name}".rstrip(".") for layer in LAYERS for name in layer]
+ORDER = [f"fanlight.{name}".removesuffix(".__init__") for layer in LAYERS for name in layer.split()]
 
 LIGHT = ("fanlight.predict", "fanlight.export")
 HEAVY = ("fanlight.data", "fanlight.train")
