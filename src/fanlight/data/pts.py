@@ -49,7 +49,12 @@ def read_pts(path: str | PathLike[str]) -> NDArray[np.float64]:
     except ValueError:
         raise _fault(path, text) from None
     landmarks = np.array(values, dtype=np.float64).reshape(-1, 2)
-    if len(landmarks) != int(header[1]) or not values or not np.isfinite(landmarks).all() or "_" in text[header.end() :]:
+    if (
+        len(landmarks) != int(header[1])
+        or not values
+        or not np.isfinite(landmarks).all()
+        or "_" in text[header.end() :]
+    ):
         raise _fault(path, text)
     landmarks -= 0.5
     return landmarks
@@ -86,7 +91,9 @@ def _read_text(path: str | PathLike[str]) -> str:
     except (OSError, ValueError) as error:
         raise InputError(f"{fspath(path)}: cannot read the landmark file: {error}") from None
     if len(data) > _MAX_BYTES:
-        raise InputError(f"{fspath(path)}: larger than {_MAX_BYTES >> 20} MiB, so not a landmark file of one face")
+        raise InputError(
+            f"{fspath(path)}: larger than {_MAX_BYTES >> 20} MiB, so not a landmark file of one face"
+        )
     try:
         return data.removeprefix(b"\xef\xbb\xbf").decode("ascii")
     except UnicodeDecodeError as error:
@@ -115,7 +122,9 @@ def _fault(path: str | PathLike[str], text: str) -> InputError:
         except ValueError:
             finite = False
         if not finite:
-            return InputError(f'{name}:{number}: expected two finite numbers "x y", found {line.strip()[:60]!r}')
+            return InputError(
+                f'{name}:{number}: expected two finite numbers "x y", found {line.strip()[:60]!r}'
+            )
         found += 1
     announced = f"{name}: announces n_points: {header[1]} and holds {found}"
     if "}" not in body:
