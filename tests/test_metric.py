@@ -102,7 +102,7 @@ def test_errors_by_hand():
 def test_values_that_are_not_finite_are_refused(bad):
     broken = np.stack([FACE, FACE, FACE])
     broken[1:, 2, 0] = bad
-    with pytest.raises(InputError, match="predicted landmarks of 2 of 3 faces .* the first is face 1"):
+    with pytest.raises(InputError, match=r"predicted landmarks of 2 of 3 faces .* the first is face 1"):
         point_errors(broken, [FACE] * 3, [4.0] * 3)
     with pytest.raises(InputError, match="true landmarks of 2 of 3"):
         normalise(broken, KITE)
@@ -146,7 +146,7 @@ def test_nme_and_failure_rate_by_hand():
 
 
 def test_trapezoid_by_hand():
-    # (0, 0) (.02, .25) (.04, .5) (.06, .75) (.10, 1); at .08, half of the way from .06 to .10, the line is at .875.
+    # (0, 0) (.02, .25) (.04, .5) (.06, .75) (.10, 1); at .08, half way from .06 to .10, the line is at .875.
     # Four strips of width .02 with mean heights .125, .375, .625, .8125: .02 * 1.9375 = .03875, over .08.
     assert auc(ERRORS, 0.08) == pytest.approx(0.484375)
     # Flat after the last error: the strips up to .06 as above, .06 to .10 .04 * .875, then .10 * 1, all over .2

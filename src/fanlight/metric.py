@@ -154,7 +154,7 @@ class Metric:
         limit = self.threshold
         what = {
             "nme": "mean error, over the landmarks of a face, then over the faces",
-            "auc": f"area under the cumulative distribution of the faces' errors up to {limit}, divided by {limit} "
+            "auc": f"area under the cumulative distribution of the faces' errors up to {limit}, over {limit} "
             f"({_RULES[self.rule]})",
             "fr": f"share of the faces whose error is above {limit}",
             "macc": "share of all landmarks with an error of at most t, mean over 100 equal steps of t up to "
