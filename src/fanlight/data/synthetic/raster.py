@@ -1,0 +1,107 @@
+"""A z-buffer rasteriser in numpy: which triangle each pixel shows, and where in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """The visible pixels, N of them: flat pixel index, triangle, and weights of its three vertices."""
+
+    pixel: Index  # (N,) y * width + x
+    triangle: Index  # (N,)
+    weights: NDArray[np.float32]  # (N, 3)
+
+    def interpolate(self, values: Array, triangles: Index) -> NDArray[np.float32]:
+        """Per-vertex values (V, K) at the visible pixels, (N, K)."""
+        corners = triangles[self.triangle]
+        values = values.astype(np.float32)
+        w = self.weights
+        return np.asarray(
+            values[corners[:, 0]] * w[:, :1] + values[corners[:, 1]] * w[:, 1:2] + values[corners[:, 2]] * w[:, 2:]
+        )
+
+
+def rasterise(
+    points: Array, nearness: Array, triangles: Index, two_sided: NDArray[np.bool_], width: int, height: int
+) -> Fragments:
+    """Find the nearest triangle at every pixel centre.
+
+    Weights are linear in the image, which for triangles of a few pixels differs from the perspective
+    ones by less than a hundredth of a pixel.
+
+    Args:
+        points: (V, 2) continuous px.
+        nearness: (V,) larger is nearer, 1 / distance.
+        triangles: (T, 3).
+        two_sided: (T,) whether a triangle is also seen from behind.
+        width: of the image, px; height likewise.
+    """
+    corners = points[triangles]  # (T, 3, 2)
+    x, y = corners[..., 0], corners[..., 1]
+    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
+    top = np.clip(np.ceil(y.min(1) - 0.5), 0, height).astype(np.int64)
+    bottom = np.clip(np.ceil(y.max(1) - 0.5), 0, height).astype(np.int64)
+    facing = (area > 1e-9) | (two_sided & (area < -1e-9))
+    keep = np.flatnonzero(facing & (bottom > top) & (x.max(1) > 0) & (x.min(1) < width))
+    x, y, area, top, bottom = x[keep], y[keep], area[keep], top[keep], bottom[keep]
+
+    span_triangle, span_y = _expand(top, bottom)
+    left, right = _spans(x, y, area, span_triangle, span_y + 0.5)
+    start = np.clip(np.ceil(left - 0.5), 0, width).astype(np.int64)
+    stop = np.clip(np.ceil(right - 0.5), 0, width).astype(np.int64)
+    span, column = _expand(start, np.maximum(stop, start))
+    triangle, row = span_triangle[span], span_y[span]
+
+    plane = _planes(x, y, area)[triangle]  # (F, 6)
+    px, py = column + np.float32(0.5), row + np.float32(0.5)
+    first = plane[:, 0] * px + plane[:, 1] * py + plane[:, 2]
+    second = plane[:, 3] * px + plane[:, 4] * py + plane[:, 5]
+    near = nearness[triangles[keep]]
+    near_here = (
+        near[triangle, 2]
+        + first * (near[:, 0] - near[:, 2])[triangle]
+        + second * (near[:, 1] - near[:, 2])[triangle]
+    )
+    pixel = row * width + column
+    depth = np.zeros(width * height)
+    np.maximum.at(depth, pixel, near_here)
+    visible = np.flatnonzero(near_here >= depth[pixel])
+    weights = np.stack([first, second, 1 - first - second], axis=-1)[visible].astype(np.float32)
+    return Fragments(pixel[visible], keep[triangle[visible]], weights)
+
+
+def _expand(start: Index, stop: Index) -> tuple[Index, Index]:
+    """All integers of the half-open ranges, with the number of the range each belongs to."""
+    count = stop - start
+    owner = np.repeat(np.arange(len(count)), count)
+    first = np.cumsum(count) - count
+    return owner, np.arange(len(owner)) - first[owner] + start[owner]
+
+
+def _spans(x: Array, y: Array, area: Array, triangle: Index, row_y: Array) -> tuple[Array, Array]:
+    """Where a horizontal line at row_y enters and leaves its triangle, by its three edges."""
+    left = np.full(len(row_y), -np.inf)
+    right = np.full(len(row_y), np.inf)
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        rise = (y[:, j] - y[:, i]) * np.sign(area)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = (x[:, j] - x[:, i]) / (y[:, j] - y[:, i])
+        crossing = x[triangle, i] + (row_y - y[triangle, i]) * slope[triangle]
+        left = np.where((rise < 0)[triangle], np.maximum(left, crossing), left)
+        right = np.where((rise > 0)[triangle], np.minimum(right, crossing), right)
+    return left, right
+
+
+def _planes(x: Array, y: Array, area: Array) -> Array:
+    """(T, 6): the weights of vertices 0 and 1 as a x + b y + c each."""
+    first = [y[:, 1] - y[:, 2], x[:, 2] - x[:, 1], x[:, 1] * y[:, 2] - x[:, 2] * y[:, 1]]
+    second = [y[:, 2] - y[:, 0], x[:, 0] - x[:, 2], x[:, 2] * y[:, 0] - x[:, 0] * y[:, 2]]
+    return np.stack(first + second, axis=-1) / area[:, None]

@@ -1,0 +1,173 @@
+"""Lights the visible surface: albedo by material, soft skin, gloss, and shadows found in the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fanlight.data.synthetic.mesh import CLOTH, EAR, FRAME, HAIR, LENS, SKIN, Mesh
+from fanlight.data.synthetic.person import Generator, Looks, around
+from fanlight.data.synthetic.raster import Fragments
+from fanlight.data.synthetic.skin import PX_PER_CM, noise_sheet, to_picture
+
+Picture = NDArray[np.float32]
+
+#: Light wraps around the edge of its shadow in skin, the red most of all.
+SKIN_WRAP = np.array([0.34, 0.2, 0.16], np.float32)
+SHADOW_STEPS_CM = (0.5, 0.9, 1.4, 2.0, 2.8, 3.8, 5.0, 6.5)
+SHADOW_THICKNESS_CM = 5.0  # what is nearer to the camera than this above the ray casts none
+GLOSS = {CLOTH: 0.05, FRAME: 1.2, LENS: 1.5, HAIR: 0.5}
+
+
+@dataclass(frozen=True)
+class Light:
+    """A distant light: unit direction towards it in the camera frame, and its colour."""
+
+    direction: NDArray[np.float32]
+    colour: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """Light from above and below everywhere, and one to three distant lights; the first casts shadows."""
+
+    sky: NDArray[np.float32]
+    ground: NDArray[np.float32]
+    lights: tuple[Light, ...]
+
+
+def random_lighting(rng: Generator) -> Lighting:
+    """A key light anywhere in front, perhaps a fill and a rim light from behind; tinted."""
+
+    def light(azimuth: float, elevation: float, strength: float) -> Light:
+        direction = (np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), np.cos(azimuth) * np.cos(elevation))
+        tint = np.exp(rng.normal(0, 0.12, 3)) * strength
+        return Light(np.array(direction, np.float32), tint.astype(np.float32))
+
+    ambient = float(rng.uniform(0.12, 0.6))
+    key = light(around(rng, 0, 0.65), around(rng, 0.5, 0.4), float(rng.uniform(0.5, 1.1)))
+    lights = [key]
+    if rng.random() < 0.6:
+        lights.append(light(around(rng, 0, 0.9), around(rng, 0.2, 0.4), float(rng.uniform(0.1, 0.5))))
+    if rng.random() < 0.35:
+        side = rng.choice((-1, 1))
+        lights.append(light(side * rng.uniform(1.8, 2.6), rng.uniform(0, 0.6), float(rng.uniform(0.4, 1.5))))
+    sky = ambient * np.exp(rng.normal(0, 0.12, 3))
+    ground = sky * rng.uniform(0.3, 0.8) * (1.08, 1.0, 0.92)
+    return Lighting(sky.astype(np.float32), ground.astype(np.float32), tuple(lights))
+
+
+def shade(
+    mesh: Mesh,
+    vertices: NDArray[np.float64],
+    normals: NDArray[np.float64],
+    fragments: Fragments,
+    skin: Picture,
+    looks: Looks,
+    lighting: Lighting,
+    px_per_cm: float,
+    size: int,
+) -> Picture:
+    """Colour every visible pixel.
+
+    Args:
+        mesh: for its attributes, triangles and materials.
+        vertices: (V, 3) camera frame, cm.
+        normals: (V, 3) camera frame.
+        fragments: what is visible.
+        skin: the painted front plane, from `skin.paint_face`.
+        looks: colours of hair, cloth and frames.
+        lighting: the lights.
+        px_per_cm: of the image at the face's distance.
+        size: side of the square image, px.
+    Returns:
+        (size, size, 4): linear RGB times coverage, and coverage (0 or 1).
+    """
+    values = np.concatenate([normals, mesh.attributes, vertices[:, 2:]], axis=1)
+    seen = fragments.interpolate(values, mesh.triangles)
+    material = mesh.material[fragments.triangle]
+    normal, place, openness, height = seen[:, :3], seen[:, 3:5], seen[:, 5:6], seen[:, 6]
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+    behind = (material != SKIN) & (normal[:, 2] < 0)
+    normal[behind] *= -1
+    albedo, gloss = _albedo(material, place, skin, looks)
+    shadow = _shadow(fragments.pixel, height, lighting.lights[0].direction, px_per_cm, size)
+    soft = ((material == SKIN) | (material == EAR))[:, None]
+    wrap = np.where(soft, SKIN_WRAP, np.float32(0.1))
+    up = 0.5 - 0.5 * normal[:, 1:2]
+    light = (lighting.ground + up * (lighting.sky - lighting.ground)) * openness
+    shine = np.zeros_like(light)
+    for number, lamp in enumerate(lighting.lights):
+        falling = normal @ lamp.direction
+        lit = np.maximum((falling[:, None] + wrap) / (1 + wrap), 0)
+        half = lamp.direction + np.array([0, 0, 1], np.float32)
+        facing = np.maximum(normal @ (half / np.linalg.norm(half)), 0) ** 2
+        spread = np.where(gloss > 0.9, facing**32, facing**6)
+        reach = shadow[:, None] if number == 0 else np.float32(1)
+        light += lit * lamp.colour * reach * (0.4 + 0.6 * openness)
+        shine += (spread * gloss * 0.35)[:, None] * lamp.colour * reach
+    image = np.zeros((size * size, 4), np.float32)
+    image[fragments.pixel, :3] = albedo * light + shine * openness
+    image[fragments.pixel, 3] = 1
+    return image.reshape(size, size, 4)
+
+
+def _albedo(
+    material: NDArray[np.int64], place: Picture, skin: Picture, looks: Looks
+) -> tuple[Picture, Picture]:
+    """Colour (N, 3) and gloss (N,) at the visible pixels."""
+    paint = np.empty((len(material), 4), np.float32)
+    on_skin = np.flatnonzero((material == SKIN) | (material == EAR))
+    paint[on_skin] = _look_up(skin, to_picture(place[on_skin].astype(np.float64)).astype(np.float32) - 0.5)
+    strands = np.flatnonzero(material == HAIR)
+    streak = _look_up(noise_sheet(), place[strands] * np.array([12.0, 3.0], np.float32) + 512)
+    paint[strands, :3] = np.array(looks.hair, np.float32) * np.exp(0.38 * streak[:, None])
+    paint[strands, 3] = GLOSS[HAIR] * np.clip(1 + 0.7 * streak, 0, 2)
+    for kind, colour in ((CLOTH, looks.cloth), (FRAME, looks.frame), (LENS, (0.012, 0.011, 0.012))):
+        paint[material == kind] = (*colour, GLOSS[kind])
+    return paint[:, :3], paint[:, 3]
+
+
+def _look_up(picture: Picture, where: Picture) -> Picture:
+    """Sample a picture at (N, 2) places whose pixel centres are whole numbers, bilinearly, edges repeated."""
+    if len(where) == 0:
+        return np.zeros((0, *picture.shape[2:]), np.float32)
+    columns = 1024  # cv2.remap takes images of less than 32768 px a side, so the list is folded
+    padded = np.zeros((-(-len(where) // columns) * columns, 2), np.float32)
+    padded[: len(where)] = where
+    folded = padded.reshape(-1, columns, 2)
+    found = cv2.remap(picture, folded, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found.reshape(-1, *picture.shape[2:])[: len(where)], np.float32)
+
+
+def _shadow(
+    pixel: NDArray[np.int64], height: Picture, direction: NDArray[np.float32], px_per_cm: float, size: int
+) -> Picture:
+    """How much of the first light arrives, (N,) 0..1, by walking from each pixel towards it in the image.
+
+    The surface seen is all that can cast a shadow, at half the image's resolution: enough for a nose's,
+    a brow's or a chin's.
+    """
+    surface = np.full(size * size, -100, np.float32)
+    surface[pixel] = height
+    half = surface.reshape(size, size)[::2, ::2]
+    across = float(np.hypot(direction[0], direction[1]))
+    if across < 0.05 or len(pixel) == 0:
+        return np.ones(len(pixel), np.float32)
+    rise = float(direction[2]) / across
+    hidden = np.zeros(half.shape, np.float32)
+    for step in SHADOW_STEPS_CM:
+        dx, dy = -step * px_per_cm / 2 * direction[:2] / across
+        matrix = np.array([[1, 0, dx], [0, 1, dy]])
+        shifted = cv2.warpAffine(half, matrix, half.shape[::-1], borderValue=-100.0)
+        above = shifted - half - step * rise
+        hidden = np.maximum(hidden, ((above > 0.12) & (above < SHADOW_THICKNESS_CM)).astype(np.float32))
+    soft = cv2.GaussianBlur(hidden, (0, 0), 0.12 * px_per_cm)
+    full = cv2.resize(soft, (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(1 - 0.8 * full.reshape(-1)[pixel], np.float32)
+
+
+__all__ = ["PX_PER_CM", "Light", "Lighting", "random_lighting", "shade"]
