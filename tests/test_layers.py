@@ -16,7 +16,7 @@ PACKAGE = SOURCE / "fanlight"
 # place, such as data.synthetic, may order its own modules as it likes.
 LAYERS = (
     # conventions, and what everything reads
-    "errors geometry markup augment_settings image",
+    "errors geometry markup_file markup augment_settings image_header image",
     # the parts of the method
     "model heatmap loss distance resample metric draw",
     # what feeds training

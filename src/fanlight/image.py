@@ -1,7 +1,13 @@
-"""Photos in and out, as RGB arrays."""
+"""Photos in and out, as RGB arrays.
+
+Files are handed to OpenCV from memory, never by name: from memory it refuses a cut-off JPEG, by name it returns
+one with a grey end. Names may so hold any character, on any system.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -10,16 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.errors import InputError
+from fanlight.image_header import ImageHeader, read_header
 
 MAX_PIXELS = 200_000_000
-"""Larger photos are refused: decoded, this many pixels take 600 MB."""
+"""A photo of more pixels is refused: decoded, this many take 600 MB."""
+
+MAX_SIDE = 32_766
+"""A photo of a longer side is refused: OpenCV's warps cannot address it."""
+
+_MAX_BYTES = 1 << 30
+_REDUCED = {
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+# Whatever goes wrong is raised as an InputError that names the file; OpenCV's own lines on stderr say less.
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
     """Read a photo (JPEG, PNG, WebP, BMP or TIFF) as it is meant to be seen.
 
     The orientation noted by the camera (EXIF) is applied. Grey, palette and CMYK photos become RGB, 16 bits are
-    scaled to 8, and transparency is dropped.
+    scaled to 8, and transparency is dropped (a TIFF's is blended with black).
 
     Args:
         path: the file.
@@ -28,25 +50,83 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
         image: (H, W, 3) uint8 RGB, C-contiguous.
 
     Raises:
-        InputError: missing, damaged, cut off, not one of the formats, or larger than ``MAX_PIXELS``.
+        InputError: missing, damaged, cut off, of another format, of more than ``MAX_PIXELS`` or of a side longer
+            than ``MAX_SIDE``.
     """
-    data = _read_bytes(path)
-    _check_header(path, data)
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise InputError(f"{fspath(path)}: this image cannot be decoded: it is damaged; replace or remove it")
-    return image  # type: ignore[return-value]
+    data, _ = _read_file(path)
+    return _decode(path, data, cv2.IMREAD_COLOR_RGB)
 
 
-def write_image(path: str | PathLike[str], image: NDArray[np.uint8]) -> None:
+def read_image_reduced(
+    path: str | PathLike[str], reduce: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Read a photo at a fraction of its size, which is faster for JPEG files; others are read in full.
+
+    A reduced JPEG pixel covers ``reduce`` x ``reduce`` pixels, counted from the top left corner of the photo as it
+    is stored. So the size is rounded up, and a photo that its EXIF orientation turns or mirrors may begin with the
+    incomplete pixels. ``matrix`` says where things are, exactly.
+
+    Args:
+        path: the file.
+        reduce: 1, 2, 4 or 8.
+
+    Returns:
+        image: (h, w, 3) uint8 RGB, C-contiguous.
+        matrix: (2, 3), from the continuous pixel coordinates of the whole photo to those of ``image``.
+
+    Raises:
+        ValueError: reduce is not 1, 2, 4 or 8.
+        InputError: as ``read_image``.
+    """
+    if reduce not in _REDUCED:
+        raise ValueError(f"reduce should be 1, 2, 4 or 8, got {reduce}")
+    data, header = _read_file(path)
+    if header.format != "JPEG":
+        reduce = 1
+    image = _decode(path, data, _REDUCED[reduce])
+    if reduce > 1:
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    width, height = oriented_size(header)
+    matrix = np.array([[1 / reduce, 0.0, 0.0], [0.0, 1 / reduce, 0.0]])
+    if header.orientation in (2, 3, 6, 7):
+        matrix[0, 2] = image.shape[1] - width / reduce  # its left edge is an incomplete pixel
+    if header.orientation in (3, 4, 7, 8):
+        matrix[1, 2] = image.shape[0] - height / reduce  # its top edge is an incomplete pixel
+    return image, matrix
+
+
+def verify_image(path: str | PathLike[str]) -> tuple[int, int]:
+    """Make sure that a photo can be read, for less than reading it costs.
+
+    A JPEG file is decoded at an eighth of its size, which goes through all of its bytes.
+
+    Returns:
+        The (width, height) that ``read_image`` would give.
+
+    Raises:
+        InputError: as ``read_image``.
+    """
+    data, header = _read_file(path)
+    if header.format == "JPEG":
+        _decode(path, data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
+        return oriented_size(header)
+    height, width = _decode(path, data, cv2.IMREAD_COLOR).shape[:2]
+    return width, height
+
+
+def oriented_size(header: ImageHeader) -> tuple[int, int]:
+    """The (width, height) of a photo once its EXIF orientation is applied."""
+    turned = header.orientation >= 5
+    return (header.height, header.width) if turned else (header.width, header.height)
+
+
+def write_image(path: str | PathLike[str], image: NDArray[np.uint8], quality: int = 95) -> None:
     """Write a photo; the ending of the name (.jpg, .png, .webp, .bmp, .tiff) tells the format.
 
     Args:
         path: the file to write; an existing one is replaced.
         image: (H, W, 3) uint8 RGB.
+        quality: of a JPEG or WebP file, 1 to 100.
 
     Raises:
         ValueError: image is not (H, W, 3) uint8.
@@ -57,30 +137,60 @@ def write_image(path: str | PathLike[str], image: NDArray[np.uint8]) -> None:
     suffix = Path(path).suffix.lower()
     if suffix not in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"):
         raise InputError(f"{fspath(path)}: the name should end in .jpg, .png, .webp, .bmp or .tiff")
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_WEBP_QUALITY, quality]
     try:
-        done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    except cv2.error as error:
-        raise InputError(f"{fspath(path)}: a {image.shape} image cannot be stored so: {error.err}") from None
+        done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    except cv2.error:
+        done = False
     if not done:
-        raise InputError(f"{fspath(path)}: a {image.shape} image cannot be stored as {suffix}")
+        height, width = image.shape[:2]
+        raise InputError(f"{fspath(path)}: {width} x {height} pixels cannot be stored as {suffix}; try .png")
     try:
         Path(path).write_bytes(data.tobytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"{fspath(path)}: cannot write the image: {error}") from None
+        raise InputError(f"{fspath(path)}: cannot write the image: {_reason(error)}") from None
 
 
-def _read_bytes(path: str | PathLike[str]) -> NDArray[np.uint8]:
+def _read_file(path: str | PathLike[str]) -> tuple[bytes, ImageHeader]:
+    """The bytes of an image file that is whole and of a bearable size, and its header."""
+    name = fspath(path)
     try:
-        with open(path, "rb") as file:
-            data = np.frombuffer(file.read(), dtype=np.uint8)
+        status = os.stat(name)
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{name}: not a file, so not an image")
+        if status.st_size > _MAX_BYTES:
+            raise InputError(f"{name}: {status.st_size >> 20} MiB are too large for a photo: scale it down")
+        with open(name, "rb") as file:
+            data = file.read()
     except FileNotFoundError:
-        raise InputError(f"{fspath(path)}: no such image") from None
+        raise InputError(f"{name}: no such image") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{fspath(path)}: cannot read the image: {error}") from None
-    if not data.size:
-        raise InputError(f"{fspath(path)}: the image file is empty: replace or remove it")
-    return data
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name}: cannot read the image: {_reason(error)}") from None
+    if not data:
+        raise InputError(f"{name}: the image file is empty: replace or remove it")
+    try:
+        header = read_header(data)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
+    if header.width * header.height > MAX_PIXELS or max(header.width, header.height) > MAX_SIDE:
+        raise InputError(
+            f"{name}: {header.width} x {header.height} pixels are too many (at most {MAX_PIXELS:,} in all and "
+            f"{MAX_SIDE:,} a side): scale it down, with its landmarks and boxes"
+        )
+    return data, header
 
 
-def _check_header(path: str | PathLike[str], data: NDArray[np.uint8]) -> None:
-    """Refuse what is no image or too large, before memory is spent on it."""
+def _decode(path: str | PathLike[str], data: bytes, flags: int) -> NDArray[np.uint8]:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise InputError(f"{fspath(path)}: the image is damaged and cannot be decoded: replace or remove it")
+    return image
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

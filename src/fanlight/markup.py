@@ -21,9 +21,8 @@ Sides are always the subject's.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from os import PathLike
@@ -31,10 +30,10 @@ from pathlib import Path
 from typing import Any
 
 from fanlight.errors import InputError
+from fanlight.markup_file import parse_markup
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_REQUIRED = ("name", "source", "points", "mirror")
-_OPTIONAL = ("middle", "lines", "closed", "eye_corners", "pupils", "parts")
+_WORD_RULE = "should be letters, digits, _ and -, beginning with a letter"
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,9 @@ class Markup:
     def names() -> tuple[str, ...]:
         """The names of the built-in mark-ups."""
         folder = resources.files("fanlight") / "markups"
-        return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+        return tuple(
+            sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+        )
 
     @classmethod
     def load(cls, name_or_path: str | PathLike[str]) -> Markup:
@@ -101,19 +102,23 @@ class Markup:
             InputError: no such mark-up, not TOML, or problems inside; all of them are listed.
         """
         name = str(name_or_path)
-        if name in cls.names():
-            text = (resources.files("fanlight") / "markups" / f"{name}.toml").read_text(encoding="utf-8")
-            return _parse(text, f"{name}.toml")
-        path = Path(name_or_path)
+        built_in = resources.files("fanlight") / "markups" / f"{name}.toml"
         try:
-            return _parse(path.read_text(encoding="utf-8-sig"), str(path))
+            if name in cls.names():
+                text, file = built_in.read_text(encoding="utf-8"), f"{name}.toml"
+            else:
+                text, file = Path(name_or_path).read_text(encoding="utf-8-sig"), name
         except (OSError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
+            reason = error.strerror if isinstance(error, OSError) else error
             raise InputError(
-                f"cannot read the mark-up {name!r} ({_reason(error)}): give the path of a mark-up file "
+                f"cannot read the mark-up {name!r} ({reason}): give the path of a mark-up file "
                 f"or one of the built-in names: {', '.join(cls.names())}"
             ) from None
+        fields = parse_markup(text, file)
+        try:
+            return cls(**fields)
+        except InputError as error:
+            raise InputError.collect(error.problems, f"{file}: this mark-up cannot be used:") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The mark-up as plain lists, strings and numbers, for JSON and checkpoints."""
@@ -137,9 +142,8 @@ class Markup:
         """
         keys = {"name", "source", "points", "mirror", "parts", "edges", "eye_corners", "pupils"}
         if set(data) != keys:
-            raise InputError(
-                f"a stored mark-up has the keys {', '.join(sorted(keys))}; given were {', '.join(sorted(map(str, data)))}"
-            )
+            given = ", ".join(sorted(map(str, data)))
+            raise InputError(f"a stored mark-up has the keys {', '.join(sorted(keys))}; found {given}")
         corners, pupils = data["eye_corners"], data["pupils"]
         try:
             return cls(
@@ -156,13 +160,6 @@ class Markup:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"a stored mark-up is damaged: {error}") from None
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-
-
-# ---------------------------------------------------------------------------- checks
 
 
 def _is_index(value: object) -> bool:
@@ -199,18 +196,16 @@ def _problems(markup: Markup) -> list[str]:
 def _name_problems(markup: Markup) -> list[str]:
     problems = []
     if not isinstance(markup.name, str) or not _WORD.fullmatch(markup.name):
-        problems.append(f"name: {markup.name!r} should be letters, digits, _ and -, beginning with a letter")
+        problems.append(f"name: {markup.name!r} {_WORD_RULE}")
     if not isinstance(markup.source, str) or not markup.source.strip():
         problems.append("source: say in a few words where these points come from")
     if not markup.points:
         problems.append("points: there are none")
     wrong = [p for p in markup.points if not isinstance(p, str) or not _WORD.fullmatch(p)]
-    problems += [
-        f"points: {p!r} should be letters, digits, _ and -, beginning with a letter" for p in wrong
-    ]
+    problems += [f"points: {p!r} {_WORD_RULE}" for p in wrong]
     problems += [f"points: {p!r} names {n} points" for p, n in Counter(markup.points).items() if n > 1]
     problems += [
-        f"parts: {part!r} should be letters, digits, _ and -, beginning with a letter"
+        f"parts: {part!r} {_WORD_RULE}"
         for part in markup.parts
         if not isinstance(part, str) or not _WORD.fullmatch(part)
     ]
@@ -238,140 +233,3 @@ def _mirror_problems(markup: Markup) -> list[str]:
         elif {mirror[i] for i in right_group} != set(left_group):
             problems.append("pupils: the right and the left eye's points are not each other's mirror image")
     return problems
-
-
-# ---------------------------------------------------------------------------- reading TOML
-
-
-class _References:
-    """Turns what a file says about points (names, numbers, ranges) into numbers, gathering what it cannot."""
-
-    def __init__(self, points: Sequence[str]) -> None:
-        self.points = points
-        self.problems: list[str] = []
-
-    def expand(self, value: object, where: str) -> tuple[int, ...]:
-        """One reference, or a list of them, as numbers; unreadable ones are noted and left out."""
-        found: list[int] = []
-        for reference in value if isinstance(value, list) else [value]:
-            if isinstance(reference, str) and ".." in reference:
-                first, _, last = reference.partition("..")
-                ends = [self._one(first.strip(), where), self._one(last.strip(), where)]
-                if ends[0] is not None and ends[1] is not None:
-                    step = 1 if ends[1] >= ends[0] else -1
-                    found += range(ends[0], ends[1] + step, step)
-            else:
-                number = self._one(reference, where)
-                found += [] if number is None else [number]
-        return tuple(found)
-
-    def _one(self, reference: object, where: str) -> int | None:
-        if isinstance(reference, str) and reference in self.points:
-            return self.points.index(reference)
-        if isinstance(reference, str) and reference.isascii() and reference.isdigit():
-            reference = int(reference)
-        if _is_index(reference) and 0 <= reference < len(self.points):  # type: ignore[operator]
-            return reference  # type: ignore[return-value]
-        self.problems.append(
-            f"{where}: {reference!r} is not a point: give a name, a number from 0 to {len(self.points) - 1}, "
-            'or a range such as "0..2"'
-        )
-        return None
-
-
-def _parse(text: str, file: str) -> Markup:
-    """Read a mark-up file's text; ``file`` is only named in messages."""
-    heading = f"{file}: this mark-up cannot be used:"
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file}: not a TOML file: {error}") from None
-    problems = _shape_problems(data)
-    if problems:
-        raise InputError.collect(problems, heading)
-    references = _References(data["points"])
-    sides: dict[str, list[tuple[int, ...]] | None] = {}
-    for key in ("eye_corners", "pupils"):
-        table = data.get(key)
-        sides[key] = table and [references.expand(table[side], f"{key}.{side}") for side in ("right", "left")]
-    parts = {part: references.expand(members, f"parts.{part}") for part, members in data.get("parts", {}).items()}
-    edges = [edge for line in data.get("lines", []) for edge in _polyline(references, line, "lines")]
-    edges += [edge for line in data.get("closed", []) for edge in _polyline(references, line, "closed")]
-    corners, pupils = sides["eye_corners"], sides["pupils"]
-    if corners and not references.problems and [len(side) for side in corners] != [1, 1]:
-        references.problems.append("eye_corners: each side is one point, the outer corner of that eye")
-    mirror = _mirror_table(references, data["mirror"], data.get("middle", []))
-    if references.problems:
-        raise InputError.collect(references.problems, heading)
-    try:
-        return Markup(
-            name=data["name"],
-            source=data["source"],
-            points=tuple(data["points"]),
-            mirror=mirror,
-            parts=parts,
-            edges=tuple(dict.fromkeys(edges)),
-            eye_corners=(corners[0][0], corners[1][0]) if corners else None,
-            pupils=(pupils[0], pupils[1]) if pupils else None,
-        )
-    except InputError as error:
-        raise InputError.collect(error.problems, heading) from None
-
-
-def _shape_problems(data: Mapping[str, Any]) -> list[str]:
-    """Missing and unknown keys, and values of the wrong type."""
-    problems = [f"{key}: missing" for key in _REQUIRED if key not in data]
-    known = (*_REQUIRED, *_OPTIONAL)
-    problems += [f"{key}: unknown key; known are {', '.join(known)}" for key in data if key not in known]
-    kinds = {"name": str, "source": str, "eye_corners": dict, "pupils": dict, "parts": dict}
-    words = {str: "a text", list: "a list", dict: "a table"}
-    for key in known:
-        kind = kinds.get(key, list)
-        if key in data and not isinstance(data[key], kind):
-            problems.append(f"{key}: should be {words[kind]}, is {data[key]!r}")
-    if isinstance(data.get("points"), list):
-        problems += [f"points: {p!r} should be a name in quotes" for p in data["points"] if not isinstance(p, str)]
-    for key in ("eye_corners", "pupils"):
-        table = data.get(key)
-        if isinstance(table, dict) and set(table) != {"right", "left"}:
-            problems.append(f"{key}: should be {{ right = ..., left = ... }}, has {', '.join(table) or 'nothing'}")
-    return problems
-
-
-def _polyline(references: _References, line: object, where: str) -> Iterable[tuple[int, int]]:
-    """The edges between neighbours of one line; a closed one joins its last point to its first."""
-    members = references.expand(line, where)
-    if len(members) < (3 if where == "closed" else 2):
-        references.problems.append(f"{where}: {line!r} has too few points")
-        return []
-    ends = members[1:] + members[:1] if where == "closed" else members[1:]
-    return list(zip(members, ends, strict=False))
-
-
-def _mirror_table(references: _References, pairs: list[object], middle: list[object]) -> tuple[int, ...]:
-    """The mirror map of the given pairs and middle points; every point must be given exactly once."""
-    table: dict[int, int] = {}
-    uses: Counter[int] = Counter()
-    known = len(references.problems)
-    for pair in pairs:
-        if not isinstance(pair, list) or len(pair) != 2:
-            references.problems.append(f"mirror: {pair!r} should be a pair such as [0, 16]")
-            continue
-        right, left = (references.expand(side, "mirror") for side in pair)
-        if len(right) != len(left):
-            references.problems.append(f"mirror: {pair!r} pairs {len(right)} points with {len(left)}")
-            continue
-        for a, b in zip(right, left, strict=True):
-            table[a], table[b] = b, a
-            uses.update((a, b))
-    centre = references.expand(middle, "middle")
-    uses.update(centre)
-    table |= {i: i for i in centre}
-    names = references.points
-    references.problems += [f"mirror: {names[i]} is given {n} times" for i, n in uses.items() if n > 1]
-    missing = [f"{name} ({i})" for i, name in enumerate(names) if i not in table]
-    if missing and len(references.problems) == known:
-        references.problems.append(
-            f"mirror: {', '.join(missing)}: neither in a pair of mirror nor in middle"
-        )
-    return tuple(table.get(i, i) for i in range(len(names)))

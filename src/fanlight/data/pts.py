@@ -7,6 +7,7 @@ The file is 1-based with pixel centres at whole numbers; everywhere else in fanl
 from __future__ import annotations
 
 import math
+import os
 import re
 from os import PathLike, fspath
 
@@ -38,23 +39,18 @@ def read_pts(path: str | PathLike[str]) -> NDArray[np.float64]:
     text = _read_text(path)
     header = _HEADER.match(text)
     end = text.find("}")
-    if header is None or end < 0 or text[end + 1 :].strip():
+    if header is None or end < 0 or text[end + 1 :].strip() or "_" in text[header.end() :]:  # float takes 1_0
         raise _fault(path, text)
     values: list[float] = []
     try:
-        for line in text[header.end() : end].splitlines():
+        for line in text[header.end() : end].split("\n"):
             if line and not line.isspace():
                 x, y = line.split()
                 values += (float(x), float(y))
     except ValueError:
         raise _fault(path, text) from None
     landmarks = np.array(values, dtype=np.float64).reshape(-1, 2)
-    if (
-        len(landmarks) != int(header[1])
-        or not values
-        or not np.isfinite(landmarks).all()
-        or "_" in text[header.end() :]
-    ):
+    if len(landmarks) != int(header[1]) or not len(landmarks) or not np.isfinite(landmarks).all():
         raise _fault(path, text)
     landmarks -= 0.5
     return landmarks
@@ -79,26 +75,29 @@ def write_pts(path: str | PathLike[str], landmarks: ArrayLike) -> None:
         with open(path, "w", encoding="ascii", newline="\n") as file:
             file.write(f"version: 1\nn_points: {len(points)}\n{{\n{lines}}}\n")
     except (OSError, ValueError) as error:
-        raise InputError(f"{fspath(path)}: cannot write the landmarks: {error}") from None
+        raise InputError(
+            f"{fspath(path)}: cannot write the landmarks: {getattr(error, 'strerror', error)}"
+        ) from None
 
 
 def _read_text(path: str | PathLike[str]) -> str:
+    if not os.path.isfile(path):  # neither a folder nor a pipe, which would never end
+        raise InputError(f"{fspath(path)}: no such landmark file")
     try:
         with open(path, "rb") as file:
             data = file.read(_MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise InputError(f"{fspath(path)}: no such landmark file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{fspath(path)}: cannot read the landmark file: {error}") from None
+    except OSError as error:
+        raise InputError(f"{fspath(path)}: cannot read the landmark file: {error.strerror}") from None
     if len(data) > _MAX_BYTES:
         raise InputError(
             f"{fspath(path)}: larger than {_MAX_BYTES >> 20} MiB, so not a landmark file of one face"
         )
     try:
-        return data.removeprefix(b"\xef\xbb\xbf").decode("ascii")
+        text = data.removeprefix(b"\xef\xbb\xbf").decode("ascii")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(f"{fspath(path)}:{line}: not plain text, so not a .pts file") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _fault(path: str | PathLike[str], text: str) -> InputError:
@@ -113,7 +112,7 @@ def _fault(path: str | PathLike[str], text: str) -> InputError:
     first_line = text.count("\n", 0, header.end()) + 1
     points, _, rest = body.partition("}")
     found = 0
-    for number, line in enumerate(points.splitlines(), first_line):
+    for number, line in enumerate(points.split("\n"), first_line):
         if not line or line.isspace():
             continue
         fields = line.split()

@@ -181,8 +181,8 @@ def _numbers(text: bytes) -> NDArray[np.float64] | None:
     """Decimal numbers, each ended by a tab or line end, or None when one of them is no number.
 
     Plain ones (sign, digits, point, digits) are read a digit position at a time over all numbers at once, several
-    times faster than one by one; the quotient of two exact doubles is the double nearest to the number, as ``float``
-    gives it.
+    times faster than one by one. The quotient of two exact doubles is the double nearest to the number, just as
+    ``float`` gives it.
     """
     symbols = np.frombuffer(text, dtype=np.uint8)
     ends = np.flatnonzero(symbols <= ord("\n"))

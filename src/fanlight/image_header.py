@@ -1,0 +1,144 @@
+"""What the first bytes of an image file say about it, read without decoding anything.
+
+Decoders take what they are given: a cut-off JPEG becomes a photo with a grey end, a few bytes become gigabytes. So
+the size, the end mark and the orientation are looked at first.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """The frame of an image file.
+
+    Attributes:
+        format: JPEG, PNG, WebP, BMP or TIFF.
+        width, height: in pixels, as stored: before ``orientation`` is applied.
+        orientation: EXIF's number, 1 (upright) to 8; looked up in JPEG files only, else 1.
+    """
+
+    format: str
+    width: int
+    height: int
+    orientation: int = 1
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Recognise a JPEG, PNG, WebP, BMP or TIFF file.
+
+    Args:
+        data: the whole file.
+
+    Raises:
+        ValueError: it is none of these, has no size, or is cut off; the message goes on from the file's name.
+    """
+    try:
+        if data.startswith(b"\xff\xd8\xff"):
+            header = _jpeg(data)
+        elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+            header = _png(data)
+        elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+            header = _webp(data)
+        elif data.startswith(b"BM"):
+            header = _bmp(data)
+        elif data.startswith((b"II*\0", b"MM\0*")):
+            header = _tiff(data)
+        else:
+            raise ValueError(
+                "not an image in JPEG, PNG, WebP, BMP or TIFF format: convert it to one of these"
+            )
+    except (struct.error, IndexError):
+        raise ValueError("the image is cut off within its header: replace or remove it") from None
+    if header.width < 1 or header.height < 1:
+        raise ValueError(f"the image is {header.width} x {header.height} pixels: replace or remove it")
+    return header
+
+
+_CUT_OFF = "the {} file is cut off: replace or remove it"
+
+
+def _jpeg(data: bytes) -> ImageHeader:
+    width = height = 0
+    orientation = 1
+    at = 2
+    while True:
+        if data[at] != 0xFF:
+            raise ValueError("the JPEG file is damaged: replace or remove it")
+        while data[at] == 0xFF:  # any number of these may come before a marker
+            at += 1
+        marker = data[at]
+        at += 1
+        if marker == 0x01 or 0xD0 <= marker <= 0xD7:  # markers without a segment
+            continue
+        if marker in (0xDA, 0xD9):  # the picture itself begins
+            break
+        (length,) = struct.unpack_from(">H", data, at)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, at + 3)
+        elif marker == 0xE1 and data[at + 2 : at + 8] == b"Exif\0\0":
+            orientation = _exif_orientation(data[at + 8 : at + length])
+        at += length
+    if (
+        not data.endswith(b"\xff\xd9") and data.find(b"\xff\xd9", at) < 0
+    ):  # some cameras add data after the end
+        raise ValueError(_CUT_OFF.format("JPEG"))
+    return ImageHeader("JPEG", width, height, orientation)
+
+
+def _png(data: bytes) -> ImageHeader:
+    width, height = struct.unpack_from(">II", data, 16)
+    if data.rfind(b"IEND") < 0:
+        raise ValueError(_CUT_OFF.format("PNG"))
+    return ImageHeader("PNG", width, height)
+
+
+def _webp(data: bytes) -> ImageHeader:
+    (size,) = struct.unpack_from("<I", data, 4)
+    if len(data) < size + 8:
+        raise ValueError(_CUT_OFF.format("WebP"))
+    kind = data[12:16]
+    if kind == b"VP8X":
+        width = 1 + int.from_bytes(data[24:27], "little")
+        height = 1 + int.from_bytes(data[27:30], "little")
+    elif kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    return ImageHeader("WebP", width, height)
+
+
+def _bmp(data: bytes) -> ImageHeader:
+    (size,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
+    return ImageHeader("BMP", abs(width), abs(height))
+
+
+def _tiff(data: bytes) -> ImageHeader:
+    tags = _tiff_tags(data)
+    return ImageHeader("TIFF", tags.get(256, 0), tags.get(257, 0))
+
+
+def _exif_orientation(exif: bytes) -> int:
+    """EXIF is a small TIFF file inside the photo; anything odd in it counts as upright, as decoders have it."""
+    try:
+        orientation = _tiff_tags(exif).get(274, 1)
+    except (struct.error, IndexError):
+        return 1
+    return orientation if 1 <= orientation <= 8 else 1
+
+
+def _tiff_tags(data: bytes) -> dict[int, int]:
+    """The first directory's tags that hold one whole number."""
+    order = "<" if data.startswith(b"II") else ">"
+    (at,) = struct.unpack_from(f"{order}I", data, 4)
+    (entries,) = struct.unpack_from(f"{order}H", data, at)
+    tags = {}
+    for entry in range(at + 2, at + 2 + 12 * entries, 12):
+        tag, kind, count = struct.unpack_from(f"{order}HHI", data, entry)
+        if count == 1 and kind in (3, 4):
+            (tags[tag],) = struct.unpack_from(f"{order}H" if kind == 3 else f"{order}I", data, entry + 8)
+    return tags
