@@ -160,8 +160,8 @@ def mirror_landmarks(landmarks: ArrayLike, width: float, mirror: Sequence[int]) 
 def warp(image: NDArray[Any], matrix: ArrayLike, input_size: int, border_value: int = 0) -> NDArray[np.uint8]:
     """Sample an image once, straight into the crop.
 
-    Where the crop is smaller than its source, the source is averaged over whole blocks of pixels and the rest
-    of the shrinking is low-pass filtered, so that nothing aliases; only the part of the photo that the crop
+    Where the crop has fewer pixels than its source, the source is low-pass filtered first, about as much as
+    averaging over each crop pixel would, so that nothing aliases. Only the part of the photo that the crop
     touches is read.
 
     Args:
@@ -178,20 +178,40 @@ def warp(image: NDArray[Any], matrix: ArrayLike, input_size: int, border_value: 
     if region is None:
         return np.full((input_size, input_size, 3), border_value, np.uint8)
     back[:, 2] -= offset
-    shrink = math.sqrt(abs(np.linalg.det(back[:, :2])))
-    factor = int(shrink)
-    if factor > 1:
-        region = _average_blocks(region, factor)
-        back /= factor
-        shrink /= factor
-    if shrink > 1.1:
-        region = cv2.GaussianBlur(
-            region, (0, 0), 0.5 * math.sqrt(shrink**2 - 1), borderType=cv2.BORDER_REPLICATE
-        )
+    region, factor = _low_pass(region, _shrink(back))
+    back /= factor
     back[:, 2] += back[:, :2] @ (0.5, 0.5) - 0.5
-    border = (border_value,) * 3
+    four = cv2.cvtColor(region, cv2.COLOR_RGB2RGBA)  # OpenCV samples four channels faster than three
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(region, back, (input_size, input_size), flags=flags, borderValue=border)  # type: ignore[return-value]
+    crop = cv2.warpAffine(four, back, (input_size, input_size), flags=flags, borderValue=(border_value,) * 4)
+    return cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB)
+
+
+def _shrink(back: Floats) -> float:
+    """Source pixels per crop pixel, along a side, for a matrix crop -> source."""
+    return math.sqrt(abs(back[0, 0] * back[1, 1] - back[0, 1] * back[1, 0]))
+
+
+def _low_pass(image: NDArray[Any], shrink: float) -> tuple[NDArray[Any], int]:
+    """Filter an image that is to be shrunk with linear interpolation; also shrinks it by a whole factor.
+
+    The filter's variance, (shrink^2 - 1) / 8 source px^2, keeps passing and stopping close to what averaging
+    over the crop's pixels does, at any factor. Where that is large, most of it comes from averaging blocks:
+    blocks of n x n, and interpolating between them, have (n^2 - 1) / 4 more than interpolation alone.
+
+    Returns:
+        The filtered image, and the factor by which it is smaller than the given one.
+    """
+    factor = max(1, int(shrink / 1.6))
+    if factor > 1:
+        image = _average_blocks(image, factor)
+    variance = ((shrink**2 - 1) / 8 - (factor**2 - 1) / 4) / factor**2
+    if variance > 0.5:
+        image = cv2.GaussianBlur(image, (0, 0), math.sqrt(variance), borderType=cv2.BORDER_REPLICATE)
+    elif variance > 0.02:
+        kernel = np.array([variance / 2, 1 - variance, variance / 2])
+        image = cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
+    return image, factor
 
 
 def _touched_region(
@@ -199,8 +219,7 @@ def _touched_region(
 ) -> tuple[NDArray[Any] | None, Floats]:
     """The part of the image under the crop, with a margin, and its offset (x, y); None when there is none."""
     corners = transform(back, [(0, 0), (input_size, 0), (0, input_size), (input_size, input_size)])
-    shrink = math.sqrt(abs(np.linalg.det(back[:, :2])))
-    reach = margin * math.ceil(max(shrink, 1.0))
+    reach = margin * math.ceil(max(_shrink(back), 1.0))
     low = np.maximum(np.floor(corners.min(0)) - reach, 0).astype(int)
     high = np.minimum(np.ceil(corners.max(0)) + reach, (image.shape[1], image.shape[0])).astype(int)
     if (low >= high).any():
