@@ -62,7 +62,9 @@ class Checkpoint:
         Raises:
             InputError: the weights do not fit the options.
         """
-        model = FAN(self.options)
+        with torch.device("meta"):  # no memory, no random numbers: every tensor comes from the checkpoint
+            model = FAN(self.options)
+        model = model.to_empty(device="cpu")
         try:
             model.load_state_dict(dict(self.weights))
         except RuntimeError as error:

@@ -1,12 +1,20 @@
-"""Judging a checkpoint: what a partition's evaluation holds."""
+"""Judging a checkpoint on partitions of an index."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from fanlight.data.dataset import Batch, EpochSampler, FaceDataset, make_loader
+from fanlight.data.index import Index
+from fanlight.geometry import Floats, transform
+from fanlight.metric import face_errors, normalise, point_errors, summarise
+from fanlight.predict import Predictor
 
 Group = Literal["best", "median", "worst"]
 
@@ -51,3 +59,124 @@ class PartitionResult:
     errors_box: NDArray[np.floating[Any]]
     faces: list[FaceView] = field(default_factory=list)
     flip: bool = True
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Landmarks of the faces of a loader, in its order.
+
+    Attributes:
+        positions: (N,) int64, each face's position in the loader's index.
+        plain: (N, L, 2), in image px, from the crops as they are.
+        mirrored: (N, L, 2), in image px, from the mirrored crops; None where those were not run.
+    """
+
+    positions: NDArray[np.int64]
+    plain: Floats
+    mirrored: Floats | None
+
+    def landmarks(self, flip: bool) -> Floats:
+        """(N, L, 2) in image px, averaged with those of the mirrored crops if ``flip``."""
+        return (self.plain + self.mirrored) / 2 if flip and self.mirrored is not None else self.plain
+
+
+def predict_loader(
+    predictor: Predictor,
+    loader: DataLoader[Batch],
+    flip: bool,
+    progress: Callable[[int], None] = lambda faces: None,
+) -> Predictions:
+    """Find the landmarks of every face that a loader gives.
+
+    Args:
+        predictor: the network.
+        loader: crops without augmentation, made by the predictor's crop rule.
+        flip: run the mirrored crops as well.
+        progress: called with the number of faces after each batch.
+    """
+    positions, plain, mirrored = [], [], []
+    for batch in loader:
+        positions.append(batch["index"].numpy())
+        plain.append(predictor.to_image(predictor.predict_crops(batch["image"])[0], batch["matrix"]))
+        if flip:
+            landmarks_crop = predictor.predict_mirrored(batch["image"])[0]
+            mirrored.append(predictor.to_image(landmarks_crop, batch["matrix"]))
+        progress(len(batch["index"]))
+    if not positions:  # a process whose share of the faces is empty
+        nobody = np.empty((0, predictor.markup.count, 2))
+        return Predictions(np.empty(0, np.int64), nobody, nobody if flip else None)
+    return Predictions(
+        np.concatenate(positions), np.concatenate(plain), np.concatenate(mirrored) if flip else None
+    )
+
+
+def evaluate(
+    predictor: Predictor,
+    index: Index,
+    partition: str,
+    flip: bool = True,
+    workers: int = 0,
+    views: int = 0,
+    progress: Callable[[int], None] = lambda faces: None,
+) -> PartitionResult:
+    """Judge a network on one partition.
+
+    Args:
+        predictor: the network.
+        index: holds the partition; its labels follow the predictor's mark-up.
+        partition: ``subset/split``.
+        flip: average each prediction with that of the mirrored crop; the result without is given as well.
+        workers: loader processes.
+        views: how many of the worst faces to keep for looking at, and half as many of the best and of the median.
+        progress: called with the number of faces after each batch.
+
+    Raises:
+        InputError: the partition is unknown, or its images or labels cannot be used.
+    """
+    faces = index.select([partition])
+    dataset = FaceDataset(faces, predictor.markup, predictor.crop, predictor.options.input_size)
+    sampler = EpochSampler(len(dataset), predictor.batch_size, shuffle=False, drop_last=False)
+    predictions = predict_loader(predictor, make_loader(dataset, sampler, workers), flip, progress)
+    truth = dataset.landmarks_image[predictions.positions]
+    summaries = {
+        on: summarise(predictions.landmarks(on), truth, predictor.markup)
+        for on in ((flip, False) if flip else (False,))
+    }
+    lengths = normalise(truth, predictor.markup, "box")
+    errors = face_errors(point_errors(predictions.landmarks(flip), truth, lengths))
+    return PartitionResult(
+        name=partition,
+        summary=summaries[flip],
+        summary_other_flip=summaries[False] if flip else None,
+        errors_box=errors,
+        faces=_views(dataset, predictions.landmarks(flip), errors, views),
+        flip=flip,
+    )
+
+
+def _views(dataset: FaceDataset, landmarks_image: Floats, errors: Floats, worst: int) -> list[FaceView]:
+    """The best, the median and the worst faces; predictions stand in the order of the data set."""
+    order = np.argsort(errors, kind="stable")
+    few = min(worst // 2, len(order))
+    middle = max((len(order) - few) // 2, 0)
+    groups: list[tuple[Group, Sequence[int]]] = [
+        ("best", order[:few].tolist()),
+        ("median", order[middle : middle + few].tolist()),
+        ("worst", order[::-1][: min(worst, len(order))].tolist()),
+    ]
+    views = []
+    for group, positions in groups:
+        for position in positions:
+            item = dataset[(0, position)]
+            matrix = item["matrix"].double().numpy()
+            views.append(
+                FaceView(
+                    group=group,
+                    caption=dataset.index[position].image_path.name,
+                    image=item["image"].numpy(),
+                    predicted=transform(matrix, landmarks_image[position]),
+                    true=item["landmarks"].double().numpy(),
+                    error=float(errors[position]),
+                )
+            )
+    return views

@@ -103,7 +103,6 @@ class Predictor:
             ]
         return faces
 
-    @torch.inference_mode()
     def predict_crops(self, crops: Tensor, flip: bool = False) -> tuple[Tensor, Tensor]:
         """Find the landmarks in crops made by the crop rule.
 
@@ -117,11 +116,16 @@ class Predictor:
         """
         landmarks_crop, scores = self._decode(crops)
         if flip:
-            order = torch.tensor(self.markup.mirror)
-            mirrored, mirrored_scores = self._decode(crops.flip(2))
-            mirrored = mirrored[:, order] * torch.tensor([-1.0, 1.0]) + torch.tensor([crops.shape[2], 0.0])
-            landmarks_crop, scores = (landmarks_crop + mirrored) / 2, (scores + mirrored_scores[:, order]) / 2
+            mirrored, mirrored_scores = self.predict_mirrored(crops)
+            landmarks_crop, scores = (landmarks_crop + mirrored) / 2, (scores + mirrored_scores) / 2
         return landmarks_crop, scores
+
+    def predict_mirrored(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``predict_crops``, from the mirrored crops alone, brought back into the crops given."""
+        order = torch.tensor(self.markup.mirror)
+        landmarks_mirrored, scores = self._decode(crops.flip(2))
+        landmarks_crop = landmarks_mirrored[:, order] * torch.tensor([-1.0, 1.0])
+        return landmarks_crop + torch.tensor([crops.shape[2], 0.0]), scores[:, order]
 
     def to_image(self, landmarks_crop: Tensor, matrices: ArrayLike) -> Floats:
         """Move landmarks (B, L, 2) from crop px into image px by each crop's (2, 3) matrix image -> crop."""
@@ -131,6 +135,7 @@ class Predictor:
         ]
         return np.stack(moved) + self.offset_image
 
+    @torch.inference_mode()
     def _decode(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         heatmaps = self.model(to_input(crops.to(self.device)))[-1]
         landmarks_heatmap, scores = self.decoder(heatmaps)

@@ -1,0 +1,127 @@
+"""Where a run computes: the device, the precision, the team of processes, and the allocator."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from fanlight.errors import InputError
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train together; one process is a team of one.
+
+    Attributes:
+        rank: number of this process.
+        size: number of processes.
+        device: where this process computes.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """True for the one process that writes files."""
+        return self.rank == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's value, in the order of their ranks."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean over the processes."""
+        if self.size > 1:
+            tensor = tensor.clone()
+            dist.all_reduce(tensor)
+            tensor /= self.size
+        return tensor
+
+    def from_leader(self, value: float) -> float:
+        """The leading process's number."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.broadcast(tensor, 0)
+        return float(tensor)
+
+
+@contextlib.contextmanager
+def join_team(device: str) -> Iterator[Team]:
+    """Join the processes that ``torchrun`` started, or work alone.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under torchrun ``cuda`` is the process's own GPU.
+
+    Raises:
+        InputError: CUDA was asked for and there is none.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f'device = "{device}", but PyTorch finds no CUDA device here: take "auto" or "cpu"')
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Team(0, 1, torch.device(device))
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield Team(dist.get_rank(), dist.get_world_size(), torch.device(device))
+    finally:
+        dist.destroy_process_group()
+
+
+def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """The type that convolutions compute in.
+
+    ``auto`` is bfloat16 where the hardware multiplies it (recent NVIDIA GPUs, CPUs with AVX512-BF16 or AMX;
+    on others it is many times slower), else float16 on CUDA, else float32.
+
+    Raises:
+        InputError: float16 on a CPU.
+    """
+    cuda = device.type == "cuda"
+    if precision == "float16" and not cuda:
+        raise InputError(
+            'train.precision = "float16" needs a CUDA device: take "auto", "bfloat16" or "float32"'
+        )
+    if precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+    if cuda:
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return torch.bfloat16 if native is not None and native() else torch.float32
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep what a training step frees: handing it back and forth costs a tenth of the step.
+
+    Does nothing where the C library is another one.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_threshold, 2**30)
