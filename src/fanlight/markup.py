@@ -33,7 +33,6 @@ from fanlight.errors import InputError
 from fanlight.markup_file import parse_markup
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_WORD_RULE = "should be letters, digits, _ and -, beginning with a letter"
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Markup:
     pupils: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
-        problems = _problems(self)
+        problems = _problems(vars(self))
         if problems:
             raise InputError.collect(problems, f"mark-up {self.name!r} does not fit together:")
 
@@ -114,11 +113,11 @@ class Markup:
                 f"cannot read the mark-up {name!r} ({reason}): give the path of a mark-up file "
                 f"or one of the built-in names: {', '.join(cls.names())}"
             ) from None
-        fields = parse_markup(text, file)
-        try:
-            return cls(**fields)
-        except InputError as error:
-            raise InputError.collect(error.problems, f"{file}: this mark-up cannot be used:") from None
+        fields, problems = parse_markup(text, file)
+        problems += _problems(fields)
+        if problems:
+            raise InputError.collect(problems, f"{file}: this mark-up cannot be used:")
+        return cls(**fields)
 
     def to_dict(self) -> dict[str, Any]:
         """The mark-up as plain lists, strings and numbers, for JSON and checkpoints."""
@@ -162,58 +161,48 @@ class Markup:
             raise InputError(f"a stored mark-up is damaged: {error}") from None
 
 
-def _is_index(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _problems(markup: Markup) -> list[str]:
-    """Everything that does not fit together in a mark-up whose references are numbers."""
-    problems = _name_problems(markup)
-    count = len(markup.points)
-    groups: list[tuple[str, Sequence[Any]]] = [("mirror", markup.mirror)]
-    groups += [(f"part {part!r}", members) for part, members in markup.parts.items()]
-    groups += [("edges", edge) for edge in markup.edges]
-    groups += [("eye_corners", markup.eye_corners or ())]
-    groups += [("pupils", group) for group in markup.pupils or ()]
+def _problems(fields: Mapping[str, Any]) -> list[str]:
+    """Everything that does not fit together among a mark-up's attributes; one that is None is not looked at."""
+    points, mirror, parts = fields["points"], fields["mirror"], fields["parts"]
+    problems = _name_problems(fields)
+    groups: list[tuple[str, Sequence[Any]]] = [(f"parts.{part}", members) for part, members in parts.items()]
+    groups += [("edges", edge) for edge in fields["edges"]]
+    groups += [("eye_corners", fields["eye_corners"] or ())]
+    groups += [("pupils", group) for group in fields["pupils"] or ()]
     outside = [
-        f"{what}: {member!r} is not a point; points are numbered 0 to {count - 1}"
-        for what, members in groups
+        f"{what}: {member!r} is not a point; points are numbered 0 to {len(points) - 1}"
+        for what, members in [*groups, ("mirror", mirror or ())]
         for member in members
-        if not _is_index(member) or not 0 <= member < count
+        if type(member) is not int or not 0 <= member < len(points)
     ]
     if outside:
         return problems + outside  # nothing below can be told before these are mended
-    for what, members in groups[1:]:
-        twice = [markup.points[i] for i, n in Counter(members).items() if n > 1]
-        if twice:
-            problems.append(f"{what}: {', '.join(twice)} given more than once")
-    for part, members in markup.parts.items():
-        if not members:
-            problems.append(f"part {part!r} has no points")
-    return problems + _mirror_problems(markup)
+    for what, members in groups:
+        twice = [points[i] for i, n in Counter(members).items() if n > 1]
+        problems += [f"{what}: {', '.join(twice)} given more than once"] if twice else []
+    problems += [f"parts.{part}: has no points" for part, members in parts.items() if not members]
+    return problems + ([] if mirror is None else _mirror_problems(fields))
 
 
-def _name_problems(markup: Markup) -> list[str]:
-    problems = []
-    if not isinstance(markup.name, str) or not _WORD.fullmatch(markup.name):
-        problems.append(f"name: {markup.name!r} {_WORD_RULE}")
-    if not isinstance(markup.source, str) or not markup.source.strip():
-        problems.append("source: say in a few words where these points come from")
-    if not markup.points:
-        problems.append("points: there are none")
-    wrong = [p for p in markup.points if not isinstance(p, str) or not _WORD.fullmatch(p)]
-    problems += [f"points: {p!r} {_WORD_RULE}" for p in wrong]
-    problems += [f"points: {p!r} names {n} points" for p, n in Counter(markup.points).items() if n > 1]
-    problems += [
-        f"parts: {part!r} {_WORD_RULE}"
-        for part in markup.parts
-        if not isinstance(part, str) or not _WORD.fullmatch(part)
+def _name_problems(fields: Mapping[str, Any]) -> list[str]:
+    words = [("name", fields["name"])] if fields["name"] is not None else []
+    words += [("points", point) for point in fields["points"]] + [("parts", part) for part in fields["parts"]]
+    problems = [
+        f"{what}: {word!r} should be letters, digits, _ and -, beginning with a letter"
+        for what, word in words
+        if not isinstance(word, str) or not _WORD.fullmatch(word)
     ]
+    repeated = [(point, n) for point, n in Counter(fields["points"]).items() if n > 1]
+    problems += [f"points: {point!r} names {n} points" for point, n in repeated]
+    if not fields["points"]:
+        problems.append("points: there are none")
+    if fields["source"] is not None and not str(fields["source"]).strip():
+        problems.append("source: say in a few words where these points come from")
     return problems
 
 
-def _mirror_problems(markup: Markup) -> list[str]:
-    mirror, points = markup.mirror, markup.points
+def _mirror_problems(fields: Mapping[str, Any]) -> list[str]:
+    mirror, points = fields["mirror"], fields["points"]
     if len(mirror) != len(points):
         return [f"mirror: covers {len(mirror)} of the {len(points)} points"]
     problems = [
@@ -223,11 +212,11 @@ def _mirror_problems(markup: Markup) -> list[str]:
     ]
     if problems:
         return problems
-    if markup.eye_corners and mirror[markup.eye_corners[0]] != markup.eye_corners[1]:
-        right, left = (points[i] for i in markup.eye_corners)
+    if fields["eye_corners"] and mirror[fields["eye_corners"][0]] != fields["eye_corners"][1]:
+        right, left = (points[i] for i in fields["eye_corners"])
         problems.append(f"eye_corners: {right} and {left} are not each other's mirror image")
-    if markup.pupils:
-        right_group, left_group = markup.pupils
+    if fields["pupils"]:
+        right_group, left_group = fields["pupils"]
         if not right_group or not left_group:
             problems.append("pupils: each eye needs at least one point")
         elif {mirror[i] for i in right_group} != set(left_group):

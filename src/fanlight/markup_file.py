@@ -7,48 +7,96 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fanlight.errors import InputError
 
 _REQUIRED = ("name", "source", "points", "mirror")
 _OPTIONAL = ("middle", "lines", "closed", "eye_corners", "pupils", "parts")
+_KINDS = {"name": str, "source": str, "eye_corners": dict, "pupils": dict, "parts": dict}  # the others: list
+_WORDS = {str: "a text in quotes", list: "a list", dict: "a table"}
+
+
+def parse_markup(text: str, file: str) -> tuple[dict[str, Any], list[str]]:
+    """Turn the text of a mark-up file into the attributes of a ``Markup``, every reference a number.
+
+    Args:
+        text: TOML.
+        file: what messages call it.
+
+    Returns:
+        fields: the attributes; those that a problem leaves unknown are None, or missing from their list.
+        problems: keys missing or unknown, values of the wrong type, references to no point, points that no mirror
+            pair covers.
+
+    Raises:
+        InputError: not TOML, or without a list of points, so that nothing more can be told.
+    """
+    try:
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{file}: not a TOML file: {error}") from None
+    problems = _check_shape(data)
+    if "points" not in data:
+        raise InputError.collect(problems, f"{file}: this mark-up cannot be used:")
+    references = _References(data["points"])
+    lines = [_polyline(references, line, "lines") for line in data.get("lines", [])]
+    lines += [_polyline(references, line, "closed") for line in data.get("closed", [])]
+    parts = {
+        part: references.expand(members, f"parts.{part}") for part, members in data.get("parts", {}).items()
+    }
+    corners = _sides(references, data, "eye_corners")
+    if corners and [len(side) for side in corners] != [1, 1]:
+        references.problems.append("eye_corners: each side is one point, the outer corner of that eye")
+        corners = None
+    fields = {
+        "name": data.get("name"),
+        "source": data.get("source"),
+        "points": tuple(data["points"]),
+        "mirror": _mirror_map(references, data["mirror"], data.get("middle", []))
+        if "mirror" in data
+        else None,
+        "parts": {part: members for part, members in parts.items() if members is not None},
+        "edges": tuple(dict.fromkeys(edge for line in lines for edge in line)),
+        "eye_corners": (corners[0][0], corners[1][0]) if corners else None,
+        "pupils": _sides(references, data, "pupils"),
+    }
+    return fields, problems + references.problems
 
 
 class _References:
-    """Turns what a file says about points (names, numbers, ranges) into numbers, gathering what it cannot."""
+    """Turns what a file says about points (names, numbers, ranges) into numbers, noting what it cannot."""
 
     def __init__(self, points: Sequence[str]) -> None:
         self.points = points
         self.problems: list[str] = []
 
-    def expand(self, value: object, where: str) -> tuple[int, ...]:
-        """One reference, or a list of them, as numbers; unreadable ones are noted and left out."""
-        found: list[int] = []
+    def expand(self, value: object, where: str) -> tuple[int, ...] | None:
+        """One reference, or a list of them, as numbers; None when one of them is unknown."""
+        found: list[int | None] = []
         for reference in value if isinstance(value, list) else [value]:
             if isinstance(reference, str) and ".." in reference:
-                first, _, last = reference.partition("..")
-                ends = [self._one(first.strip(), where), self._one(last.strip(), where)]
-                if ends[0] is not None and ends[1] is not None:
-                    step = 1 if ends[1] >= ends[0] else -1
-                    found += range(ends[0], ends[1] + step, step)
+                first, last = (self._one(end.strip(), where) for end in reference.split("..", 1))
+                if first is None or last is None:
+                    found.append(None)
+                else:
+                    step = 1 if last >= first else -1
+                    found += range(first, last + step, step)
             else:
-                number = self._one(reference, where)
-                found += [] if number is None else [number]
-        return tuple(found)
+                found.append(self._one(reference, where))
+        return None if None in found else tuple(number for number in found if number is not None)
 
     def _one(self, reference: object, where: str) -> int | None:
+        number: object = reference
         if isinstance(reference, str) and reference in self.points:
-            return self.points.index(reference)
-        if isinstance(reference, str) and reference.isascii() and reference.isdigit():
-            reference = int(reference)
-        if (
-            isinstance(reference, int)
-            and not isinstance(reference, bool)
-            and 0 <= reference < len(self.points)
+            number = self.points.index(reference)
+        elif (
+            isinstance(reference, str) and reference.isascii() and reference.isdigit() and len(reference) < 9
         ):
-            return reference
+            number = int(reference)
+        if type(number) is int and 0 <= number < len(self.points):
+            return number
         self.problems.append(
             f"{where}: {reference!r} is not a point: give a name, a number from 0 to {len(self.points) - 1}, "
             'or a range such as "0..2"'
@@ -56,80 +104,39 @@ class _References:
         return None
 
 
-def parse_markup(text: str, file: str) -> dict[str, Any]:
-    """Turn the text of a mark-up file into the attributes of a ``Markup``, every reference a number.
-
-    Args:
-        text: TOML.
-        file: what messages call it.
-
-    Raises:
-        InputError: not TOML, keys missing or unknown, values of the wrong type, references to no point, or points
-            that no mirror pair covers; all of them are listed.
-    """
-    heading = f"{file}: this mark-up cannot be used:"
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file}: not a TOML file: {error}") from None
-    problems = _shape_problems(data)
-    if problems:
-        raise InputError.collect(problems, heading)
-    references = _References(data["points"])
-    sides: dict[str, list[tuple[int, ...]] | None] = {}
-    for key in ("eye_corners", "pupils"):
-        table = data.get(key)
-        sides[key] = table and [references.expand(table[side], f"{key}.{side}") for side in ("right", "left")]
-    parts = {
-        part: references.expand(members, f"parts.{part}") for part, members in data.get("parts", {}).items()
-    }
-    edges = [edge for line in data.get("lines", []) for edge in _polyline(references, line, "lines")]
-    edges += [edge for line in data.get("closed", []) for edge in _polyline(references, line, "closed")]
-    corners, pupils = sides["eye_corners"], sides["pupils"]
-    if corners and not references.problems and [len(side) for side in corners] != [1, 1]:
-        references.problems.append("eye_corners: each side is one point, the outer corner of that eye")
-    mirror = _mirror_table(references, data["mirror"], data.get("middle", []))
-    if references.problems:
-        raise InputError.collect(references.problems, heading)
-    return {
-        "name": data["name"],
-        "source": data["source"],
-        "points": tuple(data["points"]),
-        "mirror": mirror,
-        "parts": parts,
-        "edges": tuple(dict.fromkeys(edges)),
-        "eye_corners": (corners[0][0], corners[1][0]) if corners else None,
-        "pupils": (pupils[0], pupils[1]) if pupils else None,
-    }
-
-
-def _shape_problems(data: Mapping[str, Any]) -> list[str]:
-    """Missing and unknown keys, and values of the wrong type."""
+def _check_shape(data: dict[str, Any]) -> list[str]:
+    """Note missing and unknown keys and values of the wrong type, and take those values out."""
     problems = [f"{key}: missing" for key in _REQUIRED if key not in data]
     known = (*_REQUIRED, *_OPTIONAL)
-    problems += [f"{key}: unknown key; known are {', '.join(known)}" for key in data if key not in known]
-    kinds = {"name": str, "source": str, "eye_corners": dict, "pupils": dict, "parts": dict}
-    words = {str: "a text", list: "a list", dict: "a table"}
+    wrong = {key: f"unknown key; known are {', '.join(known)}" for key in data if key not in known}
     for key in known:
-        kind = kinds.get(key, list)
+        kind = _KINDS.get(key, list)
         if key in data and not isinstance(data[key], kind):
-            problems.append(f"{key}: should be {words[kind]}, is {data[key]!r}")
-    if isinstance(data.get("points"), list):
-        problems += [
-            f"points: {p!r} should be a name in quotes" for p in data["points"] if not isinstance(p, str)
-        ]
+            wrong[key] = f"should be {_WORDS[kind]}, is {data[key]!r}"
     for key in ("eye_corners", "pupils"):
-        table = data.get(key)
-        if isinstance(table, dict) and set(table) != {"right", "left"}:
-            problems.append(
-                f"{key}: should be {{ right = ..., left = ... }}, has {', '.join(table) or 'nothing'}"
-            )
-    return problems
+        if key not in wrong and key in data and set(data[key]) != {"right", "left"}:
+            wrong[key] = f"should be {{ right = ..., left = ... }}, has {', '.join(data[key]) or 'nothing'}"
+    if "points" not in wrong and not all(isinstance(point, str) for point in data.get("points", [])):
+        wrong["points"] = f"should be names in quotes, is {data['points']!r}"
+    for key in wrong:
+        del data[key]
+    return problems + [f"{key}: {what}" for key, what in wrong.items()]
 
 
-def _polyline(references: _References, line: object, where: str) -> Iterable[tuple[int, int]]:
+def _sides(
+    references: _References, data: Mapping[str, Any], key: str
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    if key not in data:
+        return None
+    right, left = (references.expand(data[key][side], f"{key}.{side}") for side in ("right", "left"))
+    return None if right is None or left is None else (right, left)
+
+
+def _polyline(references: _References, line: object, where: str) -> list[tuple[int, int]]:
     """The edges between neighbours of one line; a closed one joins its last point to its first."""
     members = references.expand(line, where)
+    if members is None:
+        return []
     if len(members) < (3 if where == "closed" else 2):
         references.problems.append(f"{where}: {line!r} has too few points")
         return []
@@ -137,28 +144,29 @@ def _polyline(references: _References, line: object, where: str) -> Iterable[tup
     return list(zip(members, ends, strict=False))
 
 
-def _mirror_table(references: _References, pairs: list[object], middle: list[object]) -> tuple[int, ...]:
+def _mirror_map(
+    references: _References, pairs: Sequence[object], middle: Sequence[object]
+) -> tuple[int, ...] | None:
     """The mirror map of the given pairs and middle points; every point must be given exactly once."""
+    known = len(references.problems)
     table: dict[int, int] = {}
     uses: Counter[int] = Counter()
-    known = len(references.problems)
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2:
             references.problems.append(f"mirror: {pair!r} should be a pair such as [0, 16]")
             continue
-        right, left = (references.expand(side, "mirror") for side in pair)
-        if len(right) != len(left):
+        right, left = (references.expand(side, "mirror") or () for side in pair)
+        if right and left and len(right) != len(left):
             references.problems.append(f"mirror: {pair!r} pairs {len(right)} points with {len(left)}")
-            continue
-        for a, b in zip(right, left, strict=True):
+        for a, b in zip(right, left, strict=False):
             table[a], table[b] = b, a
             uses.update((a, b))
-    centre = references.expand(middle, "middle")
-    uses.update(centre)
+    centre = references.expand(list(middle), "middle") or ()
     table |= {i: i for i in centre}
+    uses.update(centre)
     names = references.points
     references.problems += [f"mirror: {names[i]} is given {n} times" for i, n in uses.items() if n > 1]
     missing = [f"{name} ({i})" for i, name in enumerate(names) if i not in table]
     if missing and len(references.problems) == known:
         references.problems.append(f"mirror: {', '.join(missing)}: neither in a pair of mirror nor in middle")
-    return tuple(table.get(i, i) for i in range(len(names)))
+    return tuple(table[i] for i in range(len(names))) if len(references.problems) == known else None
