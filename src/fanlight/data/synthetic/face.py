@@ -21,7 +21,8 @@ from fanlight.data.synthetic.skin import paint_face
 
 Array = NDArray[np.float64]
 
-SUPERSAMPLE = 2  # rendered twice as large in each direction, then averaged
+FACE_BRIGHTNESS = 0.27  # linear, of a well exposed face
+SUPERSAMPLE = 1.5  # rendered larger by this in each direction, then averaged
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ def render(head: Head, person: Person, view: View, lighting: Lighting, size: int
     below_jaw = np.zeros(len(mesh.vertices), np.bool_)
     below_jaw[(JAW_ROW + 1) * len(AZIMUTHS) : len(head.mesh.vertices)] = True
     vertices, normals = pose_body(view, mesh.vertices, mesh.normals, below_jaw)
-    large, side = view.scaled(SUPERSAMPLE), size * SUPERSAMPLE
+    side = round(size * SUPERSAMPLE)
+    large = view.scaled(side / size)
     nearness = 1 / (large.distance - vertices[:, 2])
     fragments = rasterise(
         large.to_image(vertices), nearness, mesh.triangles, mesh.material != SKIN, side, side
@@ -119,7 +121,7 @@ def _exposure(rng: Generator, figure: NDArray[np.float32], landmarks: Array) -> 
     high = landmarks.max(0).astype(int).clip(low + 8, size)
     face = figure[low[1] : high[1], low[0] : high[0]]
     brightness = float(face[..., :3].mean()) / max(float(face[..., 3].mean()), 0.05)
-    return np.float32(0.3 * np.exp(rng.normal(0, 0.25)) * (brightness + 0.01) ** -0.7 * 0.3**0.7)
+    return np.float32(np.exp(rng.normal(0, 0.25)) * ((brightness + 0.01) / FACE_BRIGHTNESS) ** -0.7)
 
 
 def detector_box(rng: Generator, landmarks: Array) -> Array:

@@ -11,6 +11,7 @@ from fanlight.data.synthetic.layout import smooth_curve
 from fanlight.data.synthetic.mesh import CLOTH, EAR, FRAME, HAIR, LENS, Mesh, grid_mesh
 from fanlight.data.synthetic.person import SIDES, Person, sign
 from fanlight.data.synthetic.shape import Head, Skull
+from fanlight.data.synthetic.skin import noise_patch
 
 Array = NDArray[np.float64]
 
@@ -27,6 +28,7 @@ class Style:
     nape: float
     bulk: float = 1.0
     material: int = HAIR
+    curls: float = 0.0  # cm of unevenness
 
 
 STYLES = {
@@ -36,6 +38,8 @@ STYLES = {
     "fringe": Style(-3.2, -2.2, 1.5, 5.5),
     "bob": Style(-6.2, -3.0, 8.0, 9.0, 1.2),
     "long": Style(-6.4, -3.5, 17.0, 20.0, 1.1),
+    "curly": Style(-5.8, -3.5, 1.5, 5.0, 1.5, HAIR, 0.45),
+    "afro": Style(-6.0, -4.0, 1.0, 4.0, 2.6, HAIR, 0.3),
     "swept": Style(-6.8, -5.0, -1.5, 6.0, 0.7),
     "hat": Style(-5.0, -4.6, -3.2, -1.0, 1.0, CLOTH),
     "scarf": Style(-5.5, -4.0, 14.0, 17.0, 0.9, CLOTH),
@@ -50,11 +54,14 @@ def hair_mesh(person: Person, skull: Skull) -> Mesh | None:
     rng = np.random.default_rng(person.texture_seed + 1)
     azimuth = np.linspace(-np.pi, np.pi, SHELL_COLUMNS)
     degrees = np.degrees(np.abs(azimuth - person.looks.parting * np.exp(-(azimuth**2))))
-    end = smooth_curve(
+    ragged = np.convolve(rng.normal(0, 0.8, SHELL_COLUMNS + 2), (0.3, 0.4, 0.3), "valid")
+    end = rng.uniform(-1.0, 0.8) + smooth_curve(
         np.clip(degrees, 0, 180),
         np.array([0, 28, 52, 78, 100, 180.0]),
         np.array([style.front, style.front + 0.2, style.temple, style.ear, style.ear, style.nape]),
     )
+    if style.material == HAIR:
+        end = end + ragged
     share = np.linspace(0, 1, SHELL_ROWS)[:, None]
     y = skull.crown_y + (end - skull.crown_y) * (0.45 * (1 - np.cos(share * np.pi / 2)) + 0.55 * share**1.3)
     points = skull.point(np.broadcast_to(azimuth, y.shape), y)
@@ -62,10 +69,12 @@ def hair_mesh(person: Person, skull: Skull) -> Mesh | None:
     hanging = np.maximum.accumulate(radius, axis=0)  # below the widest place hair hangs straight down
     thick = style.bulk * person.looks.volume * (1 - share**3) + 0.3
     if style.material == HAIR:
-        locks = sum(np.sin(azimuth * k + rng.uniform(0, 6.3)) / k**0.5 for k in (7, 13, 23))
-        thick = thick * (1 + 0.1 * locks * (0.4 + share))
-    points[..., 0] += np.sin(azimuth) * (hanging - radius + thick)
-    points[..., 2] += np.cos(azimuth) * (hanging - radius + thick)
+        locks = sum(np.sin(azimuth * k + rng.uniform(0, 6.3)) / k**0.5 for k in (5, 7, 13, 23))
+        curls = noise_patch(rng, SHELL_ROWS, SHELL_COLUMNS) if style.curls else 0.0
+        thick = thick * (1 + 0.14 * locks * (0.4 + share)) + style.curls * np.asarray(curls)
+    outwards = hanging - radius + thick * np.minimum(1, (share / 0.3) ** 0.7)  # the crown stays closed
+    points[..., 0] += np.sin(azimuth) * outwards
+    points[..., 2] += np.cos(azimuth) * outwards
     points[..., 1] -= person.looks.volume * style.bulk * (1 - share) ** 2
     texture = np.stack(np.broadcast_arrays(azimuth * 40 / np.pi, 8 * share), axis=-1)
     openness = np.broadcast_to(0.6 + 0.4 * np.sin(np.pi * np.clip(share * 1.1, 0, 1)), y.shape)

@@ -141,8 +141,8 @@ def random_anatomy(rng: Generator) -> Anatomy:
         cheek_width=around(rng, 6.9 + 0.2 * stocky, 0.25),
         jaw_width=around(rng, 5.9 + 0.4 * stocky, 0.35),
         chin_width=around(rng, 2.6 + 0.2 * stocky, 0.35),
-        chin_y=around(rng, 11.3, 0.65),
-        crown_y=around(rng, -11.8, 0.5),
+        chin_y=around(rng, 10.9, 0.6),
+        crown_y=around(rng, -11.2, 0.5),
         depth=around(rng, 8.7, 0.4),
         chin_forward=around(rng, 0.0, 0.45),
         brow_ridge=around(rng, 0.45, 0.2),
@@ -164,7 +164,7 @@ def random_anatomy(rng: Generator) -> Anatomy:
         upper_lip=around(rng, 0.7, 0.2),
         lower_lip=around(rng, 0.95, 0.22),
         ear_size=around(rng, 1.0, 0.12),
-        neck_width=around(rng, 5.4 + 0.3 * stocky, 0.45),
+        neck_width=around(rng, 5.7 + 0.3 * stocky, 0.45),
     )
 
 
@@ -181,7 +181,7 @@ def random_expression(rng: Generator) -> Expression:
         pucker=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.1 else 0.0,
         eyes=(0.0 if wink else eyes, eyes),
         brows=(brows + around(rng, 0, 0.12), brows - lopsided),
-        frown=around(rng, 0.0, 0.4),
+        frown=around(rng, -0.05, 0.28),
         jaw_shift=around(rng, 0.0, 0.12),
         gaze_x=around(rng, 0.0, 0.35),
         gaze_y=around(rng, 0.02, 0.12),
@@ -199,6 +199,9 @@ SKINS = np.array(
         (0.075, 0.036, 0.023),
     ]
 )
+#: Hair styles (see `hair.STYLES`) and how often they are worn.
+STYLE_SHARES = {"bald": 0.06, "buzz": 0.1, "short": 0.22, "fringe": 0.08, "bob": 0.1, "long": 0.14,
+                "curly": 0.12, "afro": 0.04, "swept": 0.06, "hat": 0.05, "scarf": 0.03}  # fmt: skip
 HAIRS = ((0.012, 0.01, 0.01), (0.035, 0.02, 0.013), (0.09, 0.045, 0.022), (0.24, 0.13, 0.05),
          (0.5, 0.35, 0.17), (0.26, 0.07, 0.02), (0.45, 0.44, 0.43), (0.2, 0.19, 0.19))  # fmt: skip
 IRISES = ((0.05, 0.025, 0.012), (0.13, 0.065, 0.025), (0.1, 0.14, 0.06), (0.11, 0.2, 0.3), (0.2, 0.22, 0.22))
@@ -217,15 +220,14 @@ def random_looks(rng: Generator) -> Looks:
     lipstick = np.array([rng.uniform(0.15, 0.6), rng.uniform(0.01, 0.12), rng.uniform(0.02, 0.18)])
     bearded = makeup == 0 and rng.random() < 0.4
     beard = float(rng.uniform(0.15, 1)) if bearded else 0.0
-    style = str(rng.choice(("bald", "buzz", "short", "fringe", "bob", "long", "swept", "hat", "scarf"),
-                           p=(0.06, 0.1, 0.3, 0.1, 0.12, 0.15, 0.07, 0.06, 0.04)))  # fmt: skip
+    style = str(rng.choice(tuple(STYLE_SHARES), p=tuple(STYLE_SHARES.values())))
     return Looks(
         skin=_colour(skin),
         lips=_colour(natural_lips + makeup * (lipstick - natural_lips)),
         iris=_colour(np.array(iris) * np.exp(rng.normal(0, 0.2, 3))),
         hair=_colour(hair),
         brows=_colour(hair * rng.uniform(0.35, 0.9)),
-        cloth=_colour(rng.random(3) ** 2),
+        cloth=_colour(_faded(rng, rng.random(3) ** 2.2)),
         style=style,
         parting=around(rng, 0.0, 0.35),
         volume=float(rng.uniform(0.6, 2.2)),
@@ -236,8 +238,13 @@ def random_looks(rng: Generator) -> Looks:
         makeup=makeup,
         glasses=str(rng.choice(("", "clear", "dark"), p=(0.76, 0.17, 0.07))),
         glasses_shape=float(rng.random()),
-        frame=_colour(rng.random(3) ** 3 * 0.6),
+        frame=_colour(_faded(rng, rng.random(3) ** 3 * 0.6)),
     )
+
+
+def _faded(rng: Generator, colour: np.ndarray) -> np.ndarray:
+    """The colour mixed with its grey: most things people wear are not garish."""
+    return np.asarray(colour.mean() + rng.beta(1.2, 1.8) * (colour - colour.mean()))
 
 
 def _colour(values: np.ndarray) -> Colour:

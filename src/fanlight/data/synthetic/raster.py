@@ -53,37 +53,43 @@ def rasterise(
     keep = np.flatnonzero(facing & (bottom > top) & (x.max(1) > 0) & (x.min(1) < width))
     x, y, area, top, bottom = x[keep], y[keep], area[keep], top[keep], bottom[keep]
 
-    span_triangle, span_y = _expand(top, bottom)
-    left, right = _spans(x, y, area, span_triangle, span_y + 0.5)
+    span_triangle, span_row = _expand(top, bottom)
+    left, right = _spans(x, y, area, span_triangle, span_row + 0.5)
     start = np.clip(np.ceil(left - 0.5), 0, width).astype(np.int64)
-    stop = np.clip(np.ceil(right - 0.5), 0, width).astype(np.int64)
-    span, column = _expand(start, np.maximum(stop, start))
-    triangle, row = span_triangle[span], span_y[span]
+    count = np.maximum(np.clip(np.ceil(right - 0.5), 0, width).astype(np.int64) - start, 0)
+    some = np.flatnonzero(count)
+    span_triangle, span_row, start, count = (part[some] for part in (span_triangle, span_row, start, count))
 
-    plane = _planes(x, y, area)[triangle]  # (F, 6)
-    px, py = column + np.float32(0.5), row + np.float32(0.5)
+    planes = _planes(x, y, area)
+    slopes = _nearness_planes(planes, nearness[triangles[keep]])[span_triangle]
+    begin = slopes[:, 0] * (start + 0.5) + slopes[:, 1] * (span_row + 0.5) + slopes[:, 2]
+    step = _count_up(count)
+    near = np.repeat(begin.astype(np.float32), count) + np.repeat(
+        slopes[:, 0].astype(np.float32), count
+    ) * step.astype(np.float32)
+    pixel = np.repeat(span_row * width + start, count) + step
+    depth = np.zeros(width * height, np.float32)
+    np.maximum.at(depth, pixel, near)
+    visible = np.flatnonzero(near >= depth[pixel])
+
+    pixel = pixel[visible]
+    triangle = np.repeat(span_triangle, count)[visible]
+    plane = planes.astype(np.float32)[triangle]
+    px, py = (pixel % width + 0.5).astype(np.float32), (pixel // width + 0.5).astype(np.float32)
     first = plane[:, 0] * px + plane[:, 1] * py + plane[:, 2]
     second = plane[:, 3] * px + plane[:, 4] * py + plane[:, 5]
-    near = nearness[triangles[keep]]
-    near_here = (
-        near[triangle, 2]
-        + first * (near[:, 0] - near[:, 2])[triangle]
-        + second * (near[:, 1] - near[:, 2])[triangle]
-    )
-    pixel = row * width + column
-    depth = np.zeros(width * height)
-    np.maximum.at(depth, pixel, near_here)
-    visible = np.flatnonzero(near_here >= depth[pixel])
-    weights = np.stack([first, second, 1 - first - second], axis=-1)[visible].astype(np.float32)
-    return Fragments(pixel[visible], keep[triangle[visible]], weights)
+    return Fragments(pixel, keep[triangle], np.stack([first, second, 1 - first - second], axis=-1))
+
+
+def _count_up(count: Index) -> Index:
+    """0, 1, ..., n - 1 for each n of count, one after the other."""
+    return np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
 
 
 def _expand(start: Index, stop: Index) -> tuple[Index, Index]:
-    """All integers of the half-open ranges, with the number of the range each belongs to."""
-    count = stop - start
-    owner = np.repeat(np.arange(len(count)), count)
-    first = np.cumsum(count) - count
-    return owner, np.arange(len(owner)) - first[owner] + start[owner]
+    """The number of each half-open range, repeated, and the integers in it."""
+    count = np.maximum(stop - start, 0)
+    return np.repeat(np.arange(len(count)), count), np.repeat(start, count) + _count_up(count)
 
 
 def _spans(x: Array, y: Array, area: Array, triangle: Index, row_y: Array) -> tuple[Array, Array]:
@@ -105,3 +111,11 @@ def _planes(x: Array, y: Array, area: Array) -> Array:
     first = [y[:, 1] - y[:, 2], x[:, 2] - x[:, 1], x[:, 1] * y[:, 2] - x[:, 2] * y[:, 1]]
     second = [y[:, 2] - y[:, 0], x[:, 0] - x[:, 2], x[:, 2] * y[:, 0] - x[:, 0] * y[:, 2]]
     return np.stack(first + second, axis=-1) / area[:, None]
+
+
+def _nearness_planes(planes: Array, near: Array) -> Array:
+    """(T, 3): nearness inside each triangle as a x + b y + c, from that of its vertices (T, 3)."""
+    first, second = near[:, :1] - near[:, 2:], near[:, 1:2] - near[:, 2:]
+    combined = planes[:, :3] * first + planes[:, 3:] * second
+    combined[:, 2:] += near[:, 2:]
+    return np.asarray(combined)

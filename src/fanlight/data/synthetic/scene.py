@@ -29,6 +29,8 @@ def background(rng: Generator, size: int) -> Picture:
     elif kind == 3:
         _shapes(rng, image, int(rng.integers(40, 120)))
     image *= np.exp(rng.uniform(0, 0.35) * _noise(rng, size))[..., None]
+    grey = image.mean(axis=-1, keepdims=True)
+    image = grey + np.float32(rng.beta(1.2, 2)) * (image - grey)
     blur = float(rng.choice((0.5, 2, 5))) * size / 256
     return np.asarray(cv2.GaussianBlur(image, (0, 0), blur), np.float32)
 
@@ -176,7 +178,7 @@ def photograph(rng: Generator, image: Picture) -> NDArray[np.uint8]:
         small = max(16, int(size * rng.uniform(0.3, 0.7)))
         image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size))
     gain = np.exp(rng.normal(0, 0.06, 3)).astype(np.float32)
-    photo = np.clip(image * gain, 0, 1.5) ** np.float32(1 / GAMMA)
+    photo = np.asarray(cv2.pow(np.clip(image * gain, 0, 1.5), 1 / GAMMA), np.float32)
     photo = photo + np.float32(rng.normal(0, 0.12)) * (photo - np.float32(0.45))
     if rng.random() < 0.08:
         photo = np.repeat(photo.mean(axis=-1, keepdims=True), 3, axis=-1)

@@ -17,6 +17,8 @@ Picture = NDArray[np.float32]
 
 #: Light wraps around the edge of its shadow in skin, the red most of all.
 SKIN_WRAP = np.array([0.34, 0.2, 0.16], np.float32)
+HARD_WRAP = 0.1  # of everything else
+WET_FROM = 0.9  # gloss above which a highlight is small and sharp
 SHADOW_STEPS_CM = (0.5, 0.9, 1.4, 2.0, 2.8, 3.8, 5.0, 6.5)
 SHADOW_THICKNESS_CM = 5.0  # what is nearer to the camera than this above the ray casts none
 GLOSS = {CLOTH: 0.05, FRAME: 1.2, LENS: 1.5, HAIR: 0.5}
@@ -90,22 +92,24 @@ def shade(
     seen = fragments.interpolate(values, mesh.triangles)
     material = mesh.material[fragments.triangle]
     normal, place, openness, height = seen[:, :3], seen[:, 3:5], seen[:, 5:6], seen[:, 6]
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+    normal /= np.sqrt(np.maximum(np.einsum("ij,ij->i", normal, normal), 1e-9))[:, None]
     behind = (material != SKIN) & (normal[:, 2] < 0)
     normal[behind] *= -1
     albedo, gloss = _albedo(material, place, skin, looks)
     shadow = _shadow(fragments.pixel, height, lighting.lights[0].direction, px_per_cm, size)
     soft = ((material == SKIN) | (material == EAR))[:, None]
-    wrap = np.where(soft, SKIN_WRAP, np.float32(0.1))
+    scale = np.where(soft, 1 / (1 + SKIN_WRAP), np.float32(1 / (1 + HARD_WRAP)))
+    wet = gloss > WET_FROM
     up = 0.5 - 0.5 * normal[:, 1:2]
     light = (lighting.ground + up * (lighting.sky - lighting.ground)) * openness
     shine = np.zeros_like(light)
     for number, lamp in enumerate(lighting.lights):
         falling = normal @ lamp.direction
-        lit = np.maximum((falling[:, None] + wrap) / (1 + wrap), 0)
+        lit = np.maximum(falling[:, None] * scale + (1 - scale), 0)
         half = lamp.direction + np.array([0, 0, 1], np.float32)
-        facing = np.maximum(normal @ (half / np.linalg.norm(half)), 0) ** 2
-        spread = np.where(gloss > 0.9, facing**32, facing**6)
+        facing = np.maximum(normal @ (half / np.linalg.norm(half)), 0)
+        dull = np.square(np.square(facing)) * np.square(np.square(np.square(facing)))  # to the 12th
+        spread = np.where(wet, _power_64(facing), dull)
         reach = shadow[:, None] if number == 0 else np.float32(1)
         light += lit * lamp.colour * reach * (0.4 + 0.6 * openness)
         shine += (spread * gloss * 0.35)[:, None] * lamp.colour * reach
@@ -113,6 +117,13 @@ def shade(
     image[fragments.pixel, :3] = albedo * light + shine * openness
     image[fragments.pixel, 3] = 1
     return image.reshape(size, size, 4)
+
+
+def _power_64(values: Picture) -> Picture:
+    """values ** 64, by squaring."""
+    for _ in range(6):
+        values = np.square(values)
+    return values
 
 
 def _albedo(

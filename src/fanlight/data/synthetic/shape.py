@@ -178,7 +178,7 @@ def _nose_relief(anatomy: Anatomy, x: Array, y: Array) -> Array:
     tip, length = anatomy.nose_height, anatomy.nose_length
     knots_y = np.array([-1.6, 0.0, 0.35 * length, 0.72 * length, length, length + 0.45, length + 0.95, length + 1.4])
     knots_z = np.array([0.15, anatomy.bridge, 0.5 * anatomy.bridge + 0.38 * tip, 0.85 * tip, tip, 0.72 * tip, 0.1, 0.0])
-    half = smooth_curve(y, knots_y, np.array([1.1, 0.75, 0.85, 0.98, 1.05, 0.95, 0.8, 0.8]))
+    half = smooth_curve(y, knots_y, np.array([1.2, 0.85, 0.95, 1.1, 1.2, 1.1, 0.9, 0.9]))
     inside = (y > knots_y[0]) & (y < knots_y[-1])
     ridge = np.where(inside, smooth_curve(y, knots_y, knots_z), 0.0)
     height = ridge * np.exp(-(np.abs(x / half) ** 2.2))
@@ -213,7 +213,7 @@ def _neck(anatomy: Anatomy, jaw: Array, jaw_texture: Array) -> tuple[Array, Arra
     t = np.linspace(0, 1, NECK_ROWS + 1)[1:, None]
     neck_top = float(jaw[:, 1].max()) + 0.8
     y = smooth_curve(t, np.array([0, 0.25, 0.5, 0.62, 0.75, 1.0]),
-                     np.array([neck_top - 1.2, neck_top, 17.5, 19.5, 21.5, NECK_BOTTOM_Y]))  # fmt: skip
+                     np.array([neck_top - 1.2, neck_top, 14.8, 16.8, 19.0, NECK_BOTTOM_Y]))  # fmt: skip
     width = smooth_curve(t, np.array([0, 0.45, 0.56, 0.68, 0.82, 1.0]),
                          np.array([1.0, 1.03, 1.35, 2.5, 3.7, 4.0]) * anatomy.neck_width)  # fmt: skip
     depth = smooth_curve(t, np.array([0, 0.5, 0.7, 1.0]), np.array([1.0, 1.05, 1.4, 1.9]) * 5.2)
@@ -231,7 +231,7 @@ def _openness(grid: Array, anatomy: Anatomy, layout: Layout) -> Array:
     around = cv2.GaussianBlur(depth, (0, 0), 3.5, borderType=cv2.BORDER_REPLICATE)
     openness = np.clip(1 - 0.9 * np.maximum(around - depth, 0), 0.35, 1.0).astype(np.float64)
     openness[: JAW_ROW - 40] = np.maximum(openness[: JAW_ROW - 40], 0.8)
-    under = np.array([0.75, 0.55, 0.45, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9])
+    under = np.array([0.42, 0.32, 0.32, 0.38, 0.45, 0.55, 0.65, 0.75, 0.9])
     openness[JAW_ROW + 1 :] = 1.0
     openness[JAW_ROW + 1 : JAW_ROW + 10] = under[:, None]
     return openness

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 Picture = NDArray[np.float32]
 
 PX_PER_CM = 16
-LEFT_CM, TOP_CM, RIGHT_CM, BOTTOM_CM = -11.0, -13.5, 11.0, 21.0
+LEFT_CM, TOP_CM, RIGHT_CM, BOTTOM_CM = -9.5, -8.0, 9.5, 14.5
 WIDTH, HEIGHT = int((RIGHT_CM - LEFT_CM) * PX_PER_CM), int((BOTTOM_CM - TOP_CM) * PX_PER_CM)
 SUBPIXEL_BITS = 4  # cv2 draws at 1/16 px
 SKIN_GLOSS, WET_GLOSS, LIP_GLOSS = 0.25, 1.6, 0.5
@@ -85,7 +85,8 @@ class Canvas:
         window = (slice(low[1], high[1]), slice(low[0], high[0]))
         mask = _mask(shapes, low, high, line)
         if soft:
-            mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), soft * PX_PER_CM), np.uint8)
+            side = 2 * max(1, round(2 * soft * PX_PER_CM)) + 1  # about a Gaussian of this deviation
+            mask = np.asarray(cv2.stackBlur(mask, (side, side)), np.uint8)
         if within is not None:
             mask = np.minimum(mask, _mask([within], low, high, 0.0))
         opacity = mask.astype(np.float32) * np.float32(alpha / 255)
@@ -167,7 +168,7 @@ def _scalp(canvas: Canvas, looks: Looks, rng: Generator) -> None:
     hairline = -6.6 - 0.5 * np.cos(3 * np.pi * x) * (np.abs(x) < 0.6)
     side = np.clip((np.abs(x) - 0.62) / 0.12, 0, 1)
     line = np.stack([11.0 * x, hairline + (7.2 + 0.5 - 0.0) * side**1.5], axis=-1)
-    roof = np.array([[12.0, -15.0], [-12.0, -15.0]])
+    roof = np.array([[12.0, -9.0], [-12.0, -9.0]])
     alpha = 0.75 if looks.style == "buzz" else 0.95
     grain = 1 - 0.12 * np.abs(noise_patch(rng, HEIGHT, WIDTH))
     canvas.blend([np.concatenate([line, roof])], looks.hair, alpha, soft=0.22, gloss=0.15, grain=grain)
