@@ -6,11 +6,9 @@ face_box_left face_box_top face_box_right face_box_bottom``, separated by tabs, 
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -19,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fanlight.data.tsv import HEADER, Columns, read_columns
+from fanlight.data.tsv import HEADER, Columns, read_columns, write_atomically
 from fanlight.errors import InputError
 
 
@@ -140,8 +138,9 @@ class Index:
         return self.take(np.flatnonzero(np.isin(self._codes, codes)))
 
     def take(self, positions: ArrayLike) -> Index:
-        """The faces at these positions, in this order."""
-        rows = np.asarray(positions, dtype=np.intp)
+        """The faces at these positions, in this order, or those where a mask of all faces is true."""
+        rows = np.asarray(positions)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp)
         taken = copy.copy(self)
         taken.face_boxes = self.face_boxes[rows]
         taken.aug_indices = self.aug_indices[rows]
@@ -152,9 +151,7 @@ class Index:
 
     def drop(self, positions: ArrayLike) -> Index:
         """All faces but those at these positions."""
-        keep = np.ones(len(self), dtype=bool)
-        keep[np.asarray(positions, dtype=np.intp)] = False
-        return self.take(np.flatnonzero(keep))
+        return self.take(np.delete(np.arange(len(self)), np.asarray(positions, dtype=np.intp)))
 
     @staticmethod
     def write(path: str | PathLike[str], samples: Iterable[Sample]) -> None:
@@ -170,30 +167,6 @@ class Index:
         target = Path(os.path.abspath(path))
         lines = [HEADER] + [_line(sample, target.parent) for sample in samples]
         write_atomically(target, "\n".join(lines) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file through a side file and a rename, so that no half-written one is ever seen.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    side = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            side = file.name
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(side, 0o644)
-        os.replace(side, path)
-    except OSError as error:
-        if side:
-            with contextlib.suppress(OSError):
-                os.unlink(side)
-        raise InputError(f"{path}: cannot write: {error}") from None
 
 
 def _line(sample: Sample, folder: Path) -> str:
