@@ -17,16 +17,17 @@ class Fragments:
 
     pixel: Index  # (N,) y * width + x
     triangle: Index  # (N,)
-    weights: NDArray[np.float32]  # (N, 3)
+    weights: NDArray[np.float32]  # (3, N)
 
     def interpolate(self, values: Array, triangles: Index) -> NDArray[np.float32]:
-        """Per-vertex values (V, K) at the visible pixels, (N, K)."""
-        corners = triangles[self.triangle]
-        values = values.astype(np.float32)
-        w = self.weights
-        return np.asarray(
-            values[corners[:, 0]] * w[:, :1] + values[corners[:, 1]] * w[:, 1:2] + values[corners[:, 2]] * w[:, 2:]
-        )
+        """Per-vertex values (K, V) at the visible pixels, (K, N)."""
+        values = np.ascontiguousarray(values, np.float32)
+        result = np.zeros((len(values), len(self.pixel)), np.float32)
+        for corner in range(3):
+            vertex = triangles[:, corner][self.triangle]
+            for row, known in zip(result, values, strict=True):
+                row += known[vertex] * self.weights[corner]
+        return result
 
 
 def rasterise(
@@ -74,11 +75,11 @@ def rasterise(
 
     pixel = pixel[visible]
     triangle = np.repeat(span_triangle, count)[visible]
-    plane = planes.astype(np.float32)[triangle]
-    px, py = (pixel % width + 0.5).astype(np.float32), (pixel // width + 0.5).astype(np.float32)
-    first = plane[:, 0] * px + plane[:, 1] * py + plane[:, 2]
-    second = plane[:, 3] * px + plane[:, 4] * py + plane[:, 5]
-    return Fragments(pixel, keep[triangle], np.stack([first, second, 1 - first - second], axis=-1))
+    row = pixel // width
+    px, py = (pixel - row * width + 0.5).astype(np.float32), (row + 0.5).astype(np.float32)
+    a, b, c, d, e, f = (plane[triangle] for plane in np.ascontiguousarray(planes.T, np.float32))
+    first, second = a * px + b * py + c, d * px + e * py + f
+    return Fragments(pixel, keep[triangle], np.stack([first, second, 1 - first - second]))
 
 
 def _count_up(count: Index) -> Index:
@@ -97,12 +98,12 @@ def _spans(x: Array, y: Array, area: Array, triangle: Index, row_y: Array) -> tu
     left = np.full(len(row_y), -np.inf)
     right = np.full(len(row_y), np.inf)
     for i, j in ((0, 1), (1, 2), (2, 0)):
-        rise = (y[:, j] - y[:, i]) * np.sign(area)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            slope = (x[:, j] - x[:, i]) / (y[:, j] - y[:, i])
-        crossing = x[triangle, i] + (row_y - y[triangle, i]) * slope[triangle]
-        left = np.where((rise < 0)[triangle], np.maximum(left, crossing), left)
-        right = np.where((rise > 0)[triangle], np.minimum(right, crossing), right)
+        rise = y[:, j] - y[:, i]
+        slope = (x[:, j] - x[:, i]) / np.where(rise == 0, 1, rise)
+        crossing = (x[:, i] - y[:, i] * slope)[triangle] + row_y * slope[triangle]
+        enters, leaves = (rise * area < 0)[triangle], (rise * area > 0)[triangle]
+        np.maximum(left, crossing, out=left, where=enters)
+        np.minimum(right, crossing, out=right, where=leaves)
     return left, right
 
 

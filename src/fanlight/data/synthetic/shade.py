@@ -19,6 +19,7 @@ Picture = NDArray[np.float32]
 SKIN_WRAP = np.array([0.34, 0.2, 0.16], np.float32)
 HARD_WRAP = 0.1  # of everything else
 WET_FROM = 0.9  # gloss above which a highlight is small and sharp
+HIGHLIGHT = 0.35  # strength of all highlights
 SHADOW_STEPS_CM = (0.5, 0.9, 1.4, 2.0, 2.8, 3.8, 5.0, 6.5)
 SHADOW_THICKNESS_CM = 5.0  # what is nearer to the camera than this above the ray casts none
 GLOSS = {CLOTH: 0.05, FRAME: 1.2, LENS: 1.5, HAIR: 0.5}
@@ -88,35 +89,50 @@ def shade(
     Returns:
         (size, size, 4): linear RGB times coverage, and coverage (0 or 1).
     """
-    values = np.concatenate([normals, mesh.attributes, vertices[:, 2:]], axis=1)
-    seen = fragments.interpolate(values, mesh.triangles)
+    values = np.concatenate([normals.T, mesh.attributes.T, vertices[:, 2:].T])
+    seen = fragments.interpolate(values, mesh.triangles)  # arrays are (channels, pixels) from here on
     material = mesh.material[fragments.triangle]
-    normal, place, openness, height = seen[:, :3], seen[:, 3:5], seen[:, 5:6], seen[:, 6]
-    normal /= np.sqrt(np.maximum(np.einsum("ij,ij->i", normal, normal), 1e-9))[:, None]
-    behind = (material != SKIN) & (normal[:, 2] < 0)
-    normal[behind] *= -1
-    albedo, gloss = _albedo(material, place, skin, looks)
+    normal, place, openness, height = seen[:3], seen[3:5], seen[5], seen[6]
+    normal *= 1 / np.sqrt(np.maximum(np.einsum("kn,kn->n", normal, normal), 1e-9))
+    normal *= np.where((material != SKIN) & (normal[2] < 0), np.float32(-1), np.float32(1))
+    paint = _paint(material, place, skin, looks)
     shadow = _shadow(fragments.pixel, height, lighting.lights[0].direction, px_per_cm, size)
-    soft = ((material == SKIN) | (material == EAR))[:, None]
-    scale = np.where(soft, 1 / (1 + SKIN_WRAP), np.float32(1 / (1 + HARD_WRAP)))
-    wet = gloss > WET_FROM
-    up = 0.5 - 0.5 * normal[:, 1:2]
-    light = (lighting.ground + up * (lighting.sky - lighting.ground)) * openness
-    shine = np.zeros_like(light)
-    for number, lamp in enumerate(lighting.lights):
-        falling = normal @ lamp.direction
-        lit = np.maximum(falling[:, None] * scale + (1 - scale), 0)
-        half = lamp.direction + np.array([0, 0, 1], np.float32)
-        facing = np.maximum(normal @ (half / np.linalg.norm(half)), 0)
-        dull = np.square(np.square(facing)) * np.square(np.square(np.square(facing)))  # to the 12th
-        spread = np.where(wet, _power_64(facing), dull)
-        reach = shadow[:, None] if number == 0 else np.float32(1)
-        light += lit * lamp.colour * reach * (0.4 + 0.6 * openness)
-        shine += (spread * gloss * 0.35)[:, None] * lamp.colour * reach
+    lit, shine = _illuminate(normal, openness, shadow, material, paint[3], lighting)
     image = np.zeros((size * size, 4), np.float32)
-    image[fragments.pixel, :3] = albedo * light + shine * openness
+    for channel in range(3):
+        image[fragments.pixel, channel] = paint[channel] * lit[channel] + shine[channel]
     image[fragments.pixel, 3] = 1
     return image.reshape(size, size, 4)
+
+
+def _illuminate(
+    normal: Picture,
+    openness: Picture,
+    shadow: Picture,
+    material: NDArray[np.int64],
+    gloss: Picture,
+    lighting: Lighting,
+) -> tuple[Picture, Picture]:
+    """Diffuse light and highlights, (3, N) each; the first light is the one that `shadow` dims."""
+    soft = (material == SKIN) | (material == EAR)
+    wet = gloss > WET_FROM
+    up = 0.5 - 0.5 * normal[1]
+    lit = np.stack([(low + up * (high - low)) * openness
+                    for low, high in zip(lighting.ground, lighting.sky, strict=True)])  # fmt: skip
+    shine = np.zeros_like(lit)
+    scales = [np.where(soft, 1 / (1 + wrap), np.float32(1 / (1 + HARD_WRAP))) for wrap in SKIN_WRAP]
+    for number, lamp in enumerate(lighting.lights):
+        falling = lamp.direction @ normal
+        half = lamp.direction + np.array([0, 0, 1], np.float32)
+        facing = np.maximum((half / np.linalg.norm(half)) @ normal, 0)
+        dull = np.square(np.square(facing)) * np.square(np.square(np.square(facing)))  # to the 12th
+        arriving = shadow if number == 0 else np.ones_like(shadow)
+        highlight = np.where(wet, _power_64(facing), dull) * gloss * arriving * openness * HIGHLIGHT
+        arriving = arriving * (0.4 + 0.6 * openness)
+        for channel, scale in enumerate(scales):
+            lit[channel] += np.maximum((falling - 1) * scale + 1, 0) * arriving * lamp.colour[channel]
+            shine[channel] += highlight * lamp.colour[channel]
+    return lit, shine
 
 
 def _power_64(values: Picture) -> Picture:
@@ -126,23 +142,21 @@ def _power_64(values: Picture) -> Picture:
     return values
 
 
-def _albedo(
-    material: NDArray[np.int64], place: Picture, skin: Picture, looks: Looks
-) -> tuple[Picture, Picture]:
-    """Colour (N, 3) and gloss (N,) at the visible pixels."""
-    paint = np.empty((len(material), 4), np.float32)
+def _paint(material: NDArray[np.int64], place: Picture, skin: Picture, looks: Looks) -> Picture:
+    """Colour and gloss at the visible pixels, (4, N)."""
+    paint = np.empty((4, len(material)), np.float32)
     on_skin = np.flatnonzero((material == SKIN) | (material == EAR))
-    paint[on_skin] = _look_up(skin, to_picture(place[on_skin].astype(np.float64)).astype(np.float32) - 0.5)
+    paint[:, on_skin] = _look_up(skin, to_picture(place[:, on_skin].T) - 0.5).T
     strands = np.flatnonzero(material == HAIR)
-    streak = _look_up(noise_sheet(), place[strands] * np.array([12.0, 3.0], np.float32) + 512)
-    paint[strands, :3] = np.array(looks.hair, np.float32) * np.exp(0.38 * streak[:, None])
-    paint[strands, 3] = GLOSS[HAIR] * np.clip(1 + 0.7 * streak, 0, 2)
+    streak = _look_up(noise_sheet(), place[:, strands].T * np.array([12.0, 3.0]) + 512)
+    paint[:3, strands] = np.array(looks.hair, np.float32)[:, None] * np.exp(0.38 * streak)
+    paint[3, strands] = GLOSS[HAIR] * np.clip(1 + 0.7 * streak, 0, 2)
     for kind, colour in ((CLOTH, looks.cloth), (FRAME, looks.frame), (LENS, (0.012, 0.011, 0.012))):
-        paint[material == kind] = (*colour, GLOSS[kind])
-    return paint[:, :3], paint[:, 3]
+        paint[:, material == kind] = np.array([[*colour, GLOSS[kind]]], np.float32).T
+    return paint
 
 
-def _look_up(picture: Picture, where: Picture) -> Picture:
+def _look_up(picture: Picture, where: NDArray[np.floating]) -> Picture:
     """Sample a picture at (N, 2) places whose pixel centres are whole numbers, bilinearly, edges repeated."""
     if len(where) == 0:
         return np.zeros((0, *picture.shape[2:]), np.float32)

@@ -52,13 +52,17 @@ class Canvas:
     """The picture being painted."""
 
     def __init__(self, colour: Sequence[float], gloss: float) -> None:
-        self.picture: Picture = np.empty((HEIGHT, WIDTH, 4), np.float32)
-        self.picture[:] = (*colour, gloss)
+        self.planes: Picture = np.empty((4, HEIGHT, WIDTH), np.float32)
+        self.planes[:] = np.array([*colour, gloss])[:, None, None]
+
+    def picture(self) -> Picture:
+        """What has been painted, (HEIGHT, WIDTH, 4)."""
+        return np.asarray(cv2.merge(list(self.planes)), np.float32)
 
     def blend(
         self,
         shapes: Sequence[Array],
-        colour: Sequence[float] | Picture,
+        colour: Sequence[float] | Array,
         alpha: float = 1.0,
         soft: float = 0.0,
         line: float = 0.0,
@@ -92,8 +96,9 @@ class Canvas:
         opacity = mask.astype(np.float32) * np.float32(alpha / 255)
         if grain is not None:
             opacity *= grain[window]
-        below = self.picture[window]
-        below += opacity[..., None] * (np.array([*colour, gloss], np.float32) - below)
+        for plane, value in zip(self.planes, (*colour, gloss), strict=True):
+            below = plane[window]
+            below += opacity * (np.float32(value) - below)
 
 
 def _mask(shapes: Sequence[Array], low: NDArray[np.int64], high: NDArray[np.int64], line: float) -> NDArray[np.uint8]:
@@ -135,7 +140,7 @@ def paint_face(person: Person, layout: Layout) -> Picture:
     for side in SIDES:
         _eye(canvas, looks, layout.eyes[side], side)
         _brow(canvas, looks, layout.brows[side], layout.brow_half, side, rng)
-    return canvas.picture
+    return canvas.picture()
 
 
 def _complexion(canvas: Canvas, person: Person, rng: Generator) -> None:
@@ -152,7 +157,7 @@ def _complexion(canvas: Canvas, person: Person, rng: Generator) -> None:
         for x in (-3.1, 3.1):
             canvas.blend([ellipse((x, -0.75), 1.5, 0.6)], shadow, 0.6 * looks.makeup, soft=0.25)
     blotches = noise_patch(rng, HEIGHT, WIDTH) * np.float32(0.045 + 0.04 * looks.age)
-    canvas.picture[..., :3] *= (1 + blotches)[..., None]
+    canvas.planes[:3] *= 1 + blotches
     if looks.freckles:
         count = int(150 * looks.freckles)
         places = rng.normal((0, 2.6), (3.6, 1.8), (count, 2))
@@ -243,7 +248,10 @@ def _beard(canvas: Canvas, person: Person, layout: Layout, rng: Generator) -> No
     colour = np.array(looks.hair) * (0.9 if looks.beard > 0.5 else 1.1)
     alpha = min(0.95, 0.25 + 0.9 * looks.beard)
     lips = loop(layout.lip_top, layout.lip_bottom)
-    kept = canvas.picture.copy()
+    low = np.floor(to_picture(lips.min(0) - 0.3)).astype(np.int64)
+    high = np.ceil(to_picture(lips.max(0) + 0.3)).astype(np.int64)
+    window = (slice(None), slice(low[1], high[1]), slice(low[0], high[0]))
+    kept = canvas.planes[window].copy()
     mouth, chin_y = layout.mouth[1], layout.chin[1]
     if rng.random() < 0.7:
         upper = np.array([[-8, 0.5], [-6.3, 2.0], [-5.4, 5.0], [-3.4, mouth - 0.3], [-2.4, mouth + 1.6], [0, mouth + 1.9]])
@@ -259,11 +267,8 @@ def _beard(canvas: Canvas, person: Person, layout: Layout, rng: Generator) -> No
                           [half + 0.2, mouth - 0.5], [half + 0.4, mouth + 0.9], [half - 0.1, mouth + 0.2],
                           [-half + 0.1, mouth + 0.2]])  # fmt: skip
         canvas.blend([shape], colour, alpha, soft=0.16, gloss=0.1, grain=grain)
-    low = np.floor(to_picture(lips.min(0) - 0.3)).astype(np.int64)
-    high = np.ceil(to_picture(lips.max(0) + 0.3)).astype(np.int64)
-    window = (slice(low[1], high[1]), slice(low[0], high[0]))
-    free = (_mask([lips], low, high, 0.0) / np.float32(255))[..., None]
-    canvas.picture[window] += free * (kept[window] - canvas.picture[window])
+    free = _mask([lips], low, high, 0.0) / np.float32(255)
+    canvas.planes[window] += free * (kept - canvas.planes[window])
 
 
 def _eye(canvas: Canvas, looks: Looks, eye: Eye, side: int) -> None:
