@@ -1,8 +1,8 @@
 """Finding the faces of an index that cannot be used, before a training starts.
 
 Only what is surely wrong is reported: photos and labels that cannot be read, and labels and boxes that cannot
-belong to their photo. Real faces reach over the photo's edge and detectors differ in their boxes, so the limits are
-wide.
+belong to their photo. Real faces reach over the photo's edge and detectors differ in their boxes, so the limits
+are wide.
 """
 
 from __future__ import annotations

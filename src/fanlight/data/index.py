@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -109,8 +110,11 @@ class Index:
 
     def partitions(self) -> dict[str, int]:
         """How many faces each ``subset/split`` has, in the order of the file."""
-        counts = np.bincount(self._codes, minlength=len(self._pairs)).tolist()
-        return {"/".join(pair): n for pair, n in zip(self._pairs, counts, strict=True) if n}
+        rows = np.bincount(self._codes, minlength=len(self._pairs)).tolist()
+        counts: Counter[str] = Counter()
+        for pair, n in zip(self._pairs, rows, strict=True):
+            counts["/".join(pair)] += n
+        return {name: n for name, n in counts.items() if n}
 
     def partition_of(self, position: int) -> str:
         """The ``subset/split`` of one face, without building the whole sample."""

@@ -32,7 +32,9 @@ _BLOCK_BYTES = 8 << 20
 _LISTED = 50  # faulty lines that one message shows
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(rb"[+-]?\d{1,9}")
-_PLAIN_DIGITS = 15  # a double holds every whole number of so many digits exactly
+_MAX_AUG_IDX = 999_999_999
+_PLAIN_DIGITS = 15  # a double holds every whole number of so many digits exactly, and these powers of ten
+_TENS = np.array([float(10**power) for power in range(_PLAIN_DIGITS + 1)])
 
 
 @dataclass
@@ -74,6 +76,8 @@ def read_columns(path: str | PathLike[str]) -> tuple[Columns, str]:
     blocks: list[_Block] = []
     problems: list[str] = []
     line = 2
+    if not os.path.isfile(name):
+        raise InputError(f"{name}: no such index file")
     try:
         for position, data in enumerate(_whole_lines(name, digest)):
             data = data.removeprefix(b"\xef\xbb\xbf") if not position else data
@@ -83,14 +87,12 @@ def read_columns(path: str | PathLike[str]) -> tuple[Columns, str]:
                 _check_header(name, header)
             block = _parse(data, line, codes)
             if block is None:
-                problems += _faults(name, data, line)
+                problems += _faults(name, data, line) or [f"{name}:{line}: cannot be read from this line on"]
             else:
                 blocks.append(block)
             line += data.count(b"\n")
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{name}: cannot read the index: {error}") from None
+    except OSError as error:
+        raise InputError(f"{name}: cannot read the index: {_reason(error)}") from None
     if problems:
         raise _faulty(name, problems)
     if not sum(len(block.starts) for block in blocks):
@@ -119,6 +121,8 @@ def _whole_lines(name: str, digest: hashlib._Hash) -> Iterator[bytes]:
             if end:
                 yield rest + whole + end
                 rest = tail
+            elif len(data) == _BLOCK_BYTES:
+                raise InputError(f"{name}: not an index: it has a line of {_BLOCK_BYTES >> 20} MiB")
             else:
                 rest += tail
     yield rest  # the last line may lack its end; an empty file is one empty block
@@ -149,10 +153,10 @@ def _parse(data: bytes, first_line: int, codes: dict[bytes, int]) -> _Block | No
         return None  # an empty field
     paths = _cut(symbols, tabs[:, 2] + 1, tabs[:, 4] + 1)
     fields = _numbers(_cut(symbols, tabs[:, 1] + 1, tabs[:, 2] + 1, tabs[:, 4] + 1, ends + 1))
-    if fields is None or not (paths.isascii() or _is_utf8(data)):
+    if fields is None or not np.isfinite(fields).all() or not (data.isascii() or _is_utf8(data)):
         return None
     numbers = fields.reshape(-1, 1 + 4)
-    if not np.isfinite(numbers).all() or (numbers[:, 0] != numbers[:, 0].astype(np.int32)).any():
+    if (numbers[:, 0] % 1 != 0).any() or (np.abs(numbers[:, 0]) > _MAX_AUG_IDX).any():
         return None
     names = (data[start:end] for start, end in zip(starts.tolist(), tabs[:, 1].tolist(), strict=True))
     lengths = tabs[:, 4] - tabs[:, 2]
@@ -206,7 +210,7 @@ def _numbers(text: bytes) -> NDArray[np.float64] | None:
         decimals += inside & is_digit & (points > 0)
         points += inside & is_point
         at = at + 1
-    values = digits / 10.0**decimals
+    values = digits / _TENS[decimals]
     values[negative] *= -1
     for i in np.flatnonzero(~plain | (points > 1) | (points == ends - starts - negative)).tolist():
         field = text[starts[i] : ends[i]]
@@ -248,11 +252,15 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.chmod(side, 0o644)
         os.replace(side, path)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         if side:
             with contextlib.suppress(OSError):
                 os.unlink(side)
-        raise InputError(f"{path}: cannot write: {error}") from None
+        raise InputError(f"{path}: cannot write: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 # ---------------------------------------------------------------------------- saying what is wrong
