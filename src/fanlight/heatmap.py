@@ -7,6 +7,7 @@ at crop coordinate ``c`` lies at ``c * heatmap_size / input_size``.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -81,17 +82,17 @@ class Decoder:
     border: Literal["corrected", "cut"] = "corrected"
     sigma_heatmap_px: float = 1.0
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     def __post_init__(self) -> None:
         problems = []
         if not 0 < self.radius <= 2:
             problems.append(f"radius = {self.radius}: a fraction of the heatmap's side, in (0, 2]")
-        if not self.gamma > 0:
+        if not 0 < self.gamma < math.inf:
             problems.append(f"gamma = {self.gamma}: must be positive")
         if self.border not in ("corrected", "cut"):
             problems.append(f'border = {self.border!r}: must be "corrected" or "cut"')
-        if not self.sigma_heatmap_px > 0:
+        if not 0 < self.sigma_heatmap_px < math.inf:
             problems.append(f"sigma_heatmap_px = {self.sigma_heatmap_px}: must be positive")
         if problems:
             raise InputError.collect(problems, "the decoder's options are not usable:")
@@ -154,11 +155,12 @@ def find_peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _window(radius: float, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Steps (K,) in x and y from the peak to every cell of a disc, no larger than the heatmap."""
     reach_x, reach_y = min(int(radius), width - 1), min(int(radius), height - 1)
-    y, x = torch.meshgrid(
-        torch.arange(-reach_y, reach_y + 1), torch.arange(-reach_x, reach_x + 1), indexing="ij"
-    )
-    disc = x.square() + y.square() <= radius**2
-    return x[disc].to(device), y[disc].to(device)
+    with torch.inference_mode(False):  # kept for later calls, which may need gradients
+        y, x = torch.meshgrid(
+            torch.arange(-reach_y, reach_y + 1), torch.arange(-reach_x, reach_x + 1), indexing="ij"
+        )
+        disc = x.square() + y.square() <= radius**2
+        return x[disc].to(device), y[disc].to(device)
 
 
 def _undo_cut(centroid: Tensor, below: Tensor, above: Tensor, reach: int, sigma: float) -> Tensor:
@@ -181,8 +183,8 @@ def _undo_cut(centroid: Tensor, below: Tensor, above: Tensor, reach: int, sigma:
         goal = centroid.detach()
         position, slope = goal, torch.ones_like(goal)
         for _ in range(NEWTON_STEPS):
-            weights = torch.exp(-0.5 * ((steps - position.unsqueeze(-1)) / sigma).square()) * kept
-            weights = weights / weights.sum(-1, keepdim=True)
+            exponents = -0.5 * ((steps - position.unsqueeze(-1)) / sigma).square()
+            weights = torch.softmax(exponents.masked_fill(~kept, -torch.inf), -1)
             mean = (weights * steps).sum(-1)
             variance = (weights * (steps - mean.unsqueeze(-1)).square()).sum(-1)
             slope = sigma**2 / variance.clamp_min(0.05 * sigma**2)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from fanlight.heatmap import Decoder, encode
 
 def heatmap_mse(heatmaps: Tensor, targets: Tensor) -> Tensor:
     """Mean squared error over all landmarks and cells: (B, L, H, W) twice -> (B,)."""
-    return (heatmaps.float() - targets).square().mean((1, 2, 3))
+    return (heatmaps - targets).square().mean((1, 2, 3))  # in the targets' precision, or a higher one
 
 
 def landmark_distance(landmarks: Tensor, truth: Tensor) -> Tensor:
@@ -26,11 +27,12 @@ def landmark_distance(landmarks: Tensor, truth: Tensor) -> Tensor:
         truth: (B, L, 2), in the same px.
 
     Returns:
-        (B,), mean distance divided by sqrt(w * h) of the true landmarks' bounding box: the ``box`` NME.
+        (B,), mean distance divided by sqrt(w * h) of the true landmarks' bounding box: the ``box`` NME. A
+        smaller box than 1 px counts as 1 px: that of a single point, or of two on a level, has no size.
     """
     size = (truth.amax(1) - truth.amin(1)).prod(-1).sqrt()
     distance = torch.linalg.vector_norm(landmarks - truth, dim=-1).mean(1)
-    return distance / size.clamp_min(torch.finfo(size.dtype).eps)
+    return distance / size.clamp_min(1.0)
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,13 @@ class LossOptions:
     distance: float = 0.01
     subpixel: bool = True
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     def __post_init__(self) -> None:
-        if self.heatmap < 0 or self.distance < 0 or self.heatmap + self.distance == 0:
+        if self.heatmap < 0 or self.distance < 0 or not 0 < self.heatmap + self.distance < math.inf:
             raise InputError(
                 f"loss weights heatmap = {self.heatmap}, distance = {self.distance}: give numbers that are "
-                "not negative and not both zero"
+                "not negative, finite, and not both zero"
             )
 
 
@@ -94,10 +96,8 @@ class AlignmentLoss:
         total = self.options.heatmap * terms["heatmap"]
         if self.options.distance > 0:
             decoded = [self.decoder(stack)[0] for stack in heatmaps]
-            distance = torch.stack([landmark_distance(points, landmarks_heatmap) for points in decoded]).mean(
-                0
-            )
-            terms["distance"] = (sample_weight * distance).mean()
+            distances = [landmark_distance(points, landmarks_heatmap) for points in decoded]
+            terms["distance"] = (sample_weight * torch.stack(distances).mean(0)).mean()
             total = total + self.options.distance * terms["distance"]
         return {"total": total / (self.options.heatmap + self.options.distance), **terms}
 
@@ -107,9 +107,11 @@ class AlignmentLoss:
         if (
             self._targets is None
             or self._targets.shape != shape
+            or self._targets.dtype != landmarks_heatmap.dtype
             or self._targets.device != landmarks_heatmap.device
         ):
-            self._targets = landmarks_heatmap.new_empty(shape)
+            with torch.inference_mode(False):  # the next batch may need gradients
+                self._targets = landmarks_heatmap.new_empty(shape)
         return encode(
             landmarks_heatmap, size, self.decoder.sigma_heatmap_px, self.options.subpixel, out=self._targets
         )
