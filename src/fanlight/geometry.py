@@ -44,7 +44,7 @@ class CropRule:
     shift_x: float = 0.0
     shift_y: float = 0.0
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     def __post_init__(self) -> None:
         problems = []
@@ -52,6 +52,8 @@ class CropRule:
             problems.append(f"scale = {self.scale}: must be positive, such as {1 / 0.55:.4f}")
         if self.measure not in ("mean", "max"):
             problems.append(f'measure = {self.measure!r}: must be "mean" or "max"')
+        if not (math.isfinite(self.shift_x) and math.isfinite(self.shift_y)):
+            problems.append(f"shift_x = {self.shift_x}, shift_y = {self.shift_y}: must be finite")
         if problems:
             raise InputError.collect(problems, "the crop rule cannot be used:")
 

@@ -8,7 +8,7 @@ published PyTorch weights (face-alignment, ibug.face_alignment), so those load a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ class FANOptions:
     stem_pool: int = 2
     input_size: int = 256
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     def __post_init__(self) -> None:
         problems = self._problems()
@@ -83,6 +83,12 @@ class FANOptions:
             problems.append(f'norm = {self.norm!r}: must be "batch" or "instance"')
         if not problems and self.input_size % (self.stride * 2**self.depth):
             problems.append(self._size_problem())
+        if not problems and self.norm == "instance" and self.heatmap_size == 2**self.depth:
+            problems.append(
+                f"input_size = {self.input_size}: halving heatmaps of {self.heatmap_size} px {self.depth} times "
+                f'leaves one cell, which norm = "instance" cannot work on: take {2 * self.input_size}, or a '
+                "smaller depth"
+            )
         return problems
 
     def _size_problem(self) -> str:
