@@ -6,6 +6,7 @@ faults of a recipe are reported together, with their key and line.
 
 from __future__ import annotations
 
+import copy
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fanlight.augment_settings import AugmentSettings
+from fanlight.distance import possible_normalisers
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule
 from fanlight.heatmap import Decoder
@@ -24,13 +26,16 @@ from fanlight.loss import LossOptions
 from fanlight.markup import Markup
 from fanlight.metric import Metric
 from fanlight.model import PRESETS, FANOptions
+from fanlight.recipe_file import Places
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # pydantic's words for an unknown setting
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DataSettings(_Strict):
@@ -134,9 +139,13 @@ class TrainSettings(_Strict):
     flip: bool = False
     compile: bool = False
 
+    @field_validator("rank_by")
+    @classmethod
+    def _metric(cls, rank_by: str) -> str:
+        return Metric.parse(rank_by).key
+
     @model_validator(mode="after")
     def _check(self) -> TrainSettings:
-        Metric.parse(self.rank_by)
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size = {self.batch_size} cannot be cut into accumulate = {self.accumulate} parts"
@@ -159,9 +168,27 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _together(self) -> Recipe:
+        problems = []
         if self.schedule.clock == "time" and not self.train.max_minutes:
-            raise ValueError('schedule.clock = "time" needs train.max_minutes')
+            problems.append('schedule.clock = "time" needs train.max_minutes')
+        normaliser, possible = Metric.parse(self.train.rank_by).normaliser, self._normalisers()
+        if normaliser not in possible:
+            problems.append(
+                f"train.rank_by = {self.train.rank_by!r}: the mark-up {self.data.markup} does not tell "
+                f"{normaliser}: take one of {', '.join(possible)}"
+            )
+        cells = self.decoder.radius * self.model.heatmap_size
+        if cells < 1:
+            problems.append(
+                f"decoder.radius = {self.decoder.radius:g} of heatmaps of {self.model.heatmap_size} px is less "
+                f"than one cell: take at least {1 / self.model.heatmap_size:g}"
+            )
+        if problems:
+            raise InputError.collect(problems, "settings that do not go together:")
         return self
+
+    def _normalisers(self) -> Sequence[str]:
+        return possible_normalisers(Markup.load(self.data.markup))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: TOML and JSON can hold them, and ``Recipe.from_dict`` reads them back."""
@@ -180,46 +207,15 @@ class Recipe(_Strict):
         Raises:
             InputError: listing every fault with its key, and its place where ``places`` knows it.
         """
-        values, faults = _fill_model(values)
-        if not faults:
-            try:  # as JSON, where a table may become a dataclass and a list a tuple, and nothing else is bent
-                return cls.model_validate_json(json.dumps(values, default=str))
-            except ValidationError as error:
-                faults = [fault for item in error.errors() for fault in _faults(item)]
+        filled, faults = _fill_model(values)
+        recipe, found = _check(cls, filled)
+        if recipe is not None and not faults:
+            return recipe
+        faults += found
         lines = [
             f"{places.find(key) if places else ''}{key + ': ' if key else ''}{why}" for key, why in faults
         ]
         raise InputError.collect(lines, f"{source}: cannot be used:")
-
-
-class Places:
-    """Where a setting was given: the line of its recipe, or ``--set``."""
-
-    def __init__(self, text: str, overridden: Sequence[str] = ()) -> None:
-        self._overridden = overridden
-        self._lines: dict[str, int] = {}
-        table = ""
-        rows: dict[str, int] = {}
-        for number, line in enumerate(map(str.strip, text.splitlines()), 1):
-            if line.startswith("["):
-                table = line.partition("]")[0].strip("[ ")
-                if line.startswith("[["):
-                    rows[table] = rows.get(table, -1) + 1
-                    table = f"{table}[{rows[table]}]"
-                self._lines.setdefault(table, number)
-            elif "=" in line and not line.startswith("#"):
-                name = line.partition("=")[0].strip()
-                self._lines.setdefault(f"{table}.{name}" if table else name, number)
-
-    def find(self, key: str) -> str:
-        """The place of a key, or of the table around it, as the beginning of a message."""
-        if any(f"{key}.".startswith(f"{override}.") for override in self._overridden):
-            return "--set: "
-        while key:
-            if key in self._lines:
-                return f"line {self._lines[key]}: "
-            key = key[: max(key.rfind("."), key.rfind("["), 0)]
-        return ""
 
 
 def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
@@ -243,41 +239,6 @@ def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Rec
     return Recipe.from_dict(values, str(path), Places(text, keys))
 
 
-def dump_toml(values: Mapping[str, Any]) -> str:
-    """Write a resolved recipe as TOML: tables of plain values, one level of tables in them, and lists."""
-    lines: list[str] = []
-    for table, content in values.items():
-        nested = {key: value for key, value in content.items() if isinstance(value, Mapping)}
-        steps = {key: value for key, value in content.items() if _is_table_list(value)}
-        lines.append(f"[{table}]")
-        lines += [
-            f"{key} = {_toml(v)}" for key, v in content.items() if key not in nested and key not in steps
-        ]
-        for key, inner in nested.items():
-            lines += ["", f"[{table}.{key}]", *(f"{name} = {_toml(value)}" for name, value in inner.items())]
-        for key, rows in steps.items():
-            for row in rows:
-                lines += [
-                    "",
-                    f"[[{table}.{key}]]",
-                    *(f"{name} = {_toml(value)}" for name, value in row.items()),
-                ]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _is_table_list(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)  # strings, numbers and booleans are written alike in JSON and TOML
-
-
 def _override(values: dict[str, Any], override: str) -> str:
     """Put one override into the values and return its key."""
     key, equals, given = override.partition("=")
@@ -298,25 +259,57 @@ def _override(values: dict[str, Any], override: str) -> str:
     return ".".join(parts)
 
 
+def _check(kind: type[Recipe], values: Mapping[str, Any]) -> tuple[Recipe | None, list[tuple[str, str]]]:
+    """Build the recipe, or list its faults; unknown settings do not keep the others from being checked."""
+    try:  # as JSON, where a table may become a dataclass and a list a tuple, and nothing else is bent
+        return kind.model_validate_json(json.dumps(values, default=str, ensure_ascii=False).encode()), []
+    except UnicodeEncodeError:
+        return None, [("", "a text in it is not Unicode: give names and paths in UTF-8")]
+    except ValidationError as error:
+        items = error.errors()
+    faults = [fault for item in items for fault in _faults(item)]
+    unknown = [item["loc"] for item in items if item["type"] in _UNKNOWN]
+    if unknown:
+        _, others = _check(kind, _without(values, unknown))
+        faults += [fault for fault in others if fault not in faults]
+    return None, faults
+
+
+def _without(values: Mapping[str, Any], locations: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
+    """A deep copy of plain values that lacks some of them."""
+    kept = copy.deepcopy(dict(values))
+    for *path, last in locations:
+        table: Any = kept
+        for part in path:
+            table = table[part]
+        del table[last]
+    return kept
+
+
 def _fill_model(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Put the preset's options under those given, and the mark-up's number of points among them."""
+    """Put the preset's options under those given, and the mark-up's number of points among them.
+
+    What is at fault is replaced by something that is not, so that the rest can still be checked.
+    """
     values = dict(values)
     data, given = values.get("data"), values.get("model", {})
     if not isinstance(data, Mapping) or not isinstance(given, Mapping):
         return values, []  # wrong types: the check that follows says so
     model = dict(given)
     problems = []
+    points = model.pop("points", None)
     try:
-        points = Markup.load(str(data.get("markup", "ibug68"))).count
+        count = Markup.load(str(data.get("markup", "ibug68"))).count
+        if points not in (None, count):
+            problems.append(("model.points", f"{points}, but the mark-up has {count}: leave it out"))
     except InputError as error:
-        return values, [("data.markup", str(error))]
+        count, values["data"] = 68, {**data, "markup": "ibug68"}
+        problems.append(("data.markup", str(error)))
     preset = model.pop("preset", "fan2")
-    if preset not in PRESETS:
+    if preset not in tuple(PRESETS):
         problems.append(("model.preset", f"{preset!r} is not one of {', '.join(PRESETS)}"))
-    if model.get("points", points) != points:
-        problems.append(("model.points", f"{model['points']}, but the mark-up has {points}: leave it out"))
-    if not problems:
-        values["model"] = {**asdict(PRESETS[preset](points)), **model}
+        preset, model = "fan2", {}
+    values["model"] = {**asdict(PRESETS[preset](count)), **model}
     return values, problems
 
 
@@ -333,7 +326,7 @@ def _faults(item: Mapping[str, Any]) -> list[tuple[str, str]]:
     key, cause = _key(item["loc"]), item.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
         return [(key, problem) for problem in cause.problems]
-    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if item["type"] in _UNKNOWN:
         known = _known(item["loc"][:-1])
         return [(key, f"unknown setting{f'; known are {known}' if known else ''}")]
     if item["type"] == "missing":

@@ -13,9 +13,10 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from fanlight.checkpoint import Checkpoint, save_checkpoint
-from fanlight.config import Recipe, dump_toml, load_recipe
+from fanlight.config import Recipe, load_recipe
 from fanlight.errors import InputError
 from fanlight.metric import Metric
+from fanlight.recipe_file import dump_toml
 
 
 @dataclass(frozen=True)
