@@ -74,7 +74,9 @@ class View:
         return self.to_image(self.to_camera(points))
 
 
-def pose_body(view: View, vertices: Array, normals: Array, below_jaw: NDArray[np.bool_]) -> tuple[Array, Array]:
+def pose_body(
+    view: View, vertices: Array, normals: Array, below_jaw: NDArray[np.bool_]
+) -> tuple[Array, Array]:
     """Move head, neck and shoulders into the camera frame; the shoulders turn less than the head.
 
     Args:
@@ -111,6 +113,14 @@ def contour(view: View, lines: Array) -> Array:
     roll = np.radians(view.roll)
     across = seen @ np.array([np.cos(roll), np.sin(roll)])  # along the line through the eyes
     outwards = np.where(np.arange(17) < 8, -1.0, 1.0)
-    outermost = np.argmax(across * outwards[:, None], axis=1)
-    outermost[8] = 0  # the chin's tip stays
-    return np.asarray(seen[np.arange(17), outermost])
+    out = across * outwards[:, None]
+    best = np.argmax(out, axis=1)
+    best[8] = 0  # the chin's tip stays
+    row = np.arange(17)
+    inner = np.clip(best, 1, out.shape[1] - 2)  # the top of the parabola through the three places around it
+    before, here, after = out[row, inner - 1], out[row, inner], out[row, inner + 1]
+    bend = np.minimum(before - 2 * here + after, -1e-9)
+    offset = np.where(best == inner, np.clip(0.5 * (before - after) / bend, -0.5, 0.5), 0.0)
+    other = best + np.where(best == inner, np.sign(offset).astype(int), 0)
+    share = np.abs(offset)[:, None]
+    return np.asarray(seen[row, best] * (1 - share) + seen[row, other] * share)

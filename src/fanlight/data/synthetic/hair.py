@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlight.data.synthetic.canvas import noise_patch
 from fanlight.data.synthetic.layout import smooth_curve
 from fanlight.data.synthetic.mesh import CLOTH, EAR, FRAME, HAIR, LENS, Mesh, grid_mesh
 from fanlight.data.synthetic.person import SIDES, Person, sign
 from fanlight.data.synthetic.shape import Head, Skull
-from fanlight.data.synthetic.skin import noise_patch
 
 Array = NDArray[np.float64]
 
@@ -90,9 +90,15 @@ def ear_meshes(person: Person, skull: Skull) -> list[Mesh]:
         around = np.linspace(0, 2 * np.pi, 19) * s
         ring = np.linspace(0.02, 1, 7)[:, None]
         up = 3.0 * size * ring * np.cos(around)
-        back = 1.75 * size * ring * np.sin(np.abs(around)) * (1 - 0.25 * np.cos(around + np.pi)) * s * np.sign(s)
+        back = (
+            1.75 * size * ring * np.sin(np.abs(around)) * (1 - 0.25 * np.cos(around + np.pi)) * s * np.sign(s)
+        )
         back = 1.75 * size * ring * np.sin(around) * s
-        rim = 0.55 * np.sin(np.pi * np.clip(ring, 0, 1) ** 2.2) - 0.35 * np.exp(-((ring / 0.4) ** 2)) - 0.5 * (ring == 1)
+        rim = (
+            0.55 * np.sin(np.pi * np.clip(ring, 0, 1) ** 2.2)
+            - 0.35 * np.exp(-((ring / 0.4) ** 2))
+            - 0.5 * (ring == 1)
+        )
         side_x = float(skull.width(1.5)) - 0.15
         lean = 0.42  # the rear edge stands off the head
         x = s * (side_x + rim + lean * (back + 1.2))

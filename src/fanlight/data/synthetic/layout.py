@@ -125,7 +125,7 @@ def _eye(anatomy: Anatomy, expression: Expression, side: int) -> Eye:
     return Eye(
         upper=upper_lid,
         lower=lower_lid,
-        iris=centre + (expression.gaze_x, expression.gaze_y),
+        iris=centre + np.array([expression.gaze_x, expression.gaze_y]),
         landmarks=np.stack([upper_lid[0], top[0], top[1], upper_lid[-1], bottom[1], bottom[0]]),
     )
 

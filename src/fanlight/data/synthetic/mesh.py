@@ -59,7 +59,9 @@ def grid_mesh(points: Array, texture: Array, material: int, openness: Array | fl
     rows, columns = points.shape[:2]
     index = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
-    triangles = np.concatenate([np.stack(t, -1).reshape(-1, 3) for t in ((a, b, c), (b, d, c))])
+    first = np.where(falling_diagonal(columns)[:, None], np.stack([a, b, d], -1), np.stack([a, b, c], -1))
+    second = np.where(falling_diagonal(columns)[:, None], np.stack([a, d, c], -1), np.stack([b, d, c], -1))
+    triangles = np.concatenate([first.reshape(-1, 3), second.reshape(-1, 3)])
     attributes = np.empty((rows, columns, 3))
     attributes[..., :2] = texture
     attributes[..., 2] = openness
@@ -70,6 +72,29 @@ def grid_mesh(points: Array, texture: Array, material: int, openness: Array | fl
         triangles,
         np.full(len(triangles), material),
     )
+
+
+def falling_diagonal(columns: int) -> NDArray[np.bool_]:
+    """Which columns of cells (columns - 1,) are cut from top left to bottom right: those of the right half.
+
+    The others are cut from top right to bottom left, so that a symmetric grid makes a symmetric surface.
+    """
+    return np.arange(columns - 1) >= (columns - 1) / 2
+
+
+def sample_grid(grid: Array, row: Array, column: Array) -> Array:
+    """Points of a grid (R, C, K) at fractional rows and columns, on the triangles of `grid_mesh`."""
+    i = np.clip(row.astype(np.int64), 0, grid.shape[0] - 2)
+    j = np.clip(column.astype(np.int64), 0, grid.shape[1] - 2)
+    r, c = (row - i)[..., None], (column - j)[..., None]
+    a, b, below_a, below_b = grid[i, j], grid[i, j + 1], grid[i + 1, j], grid[i + 1, j + 1]
+    right, under = b - a, below_a - a
+    far_right, far_under = below_b - below_a, below_b - b
+    rising = np.where(
+        r + c <= 1, a + c * right + r * under, below_b - (1 - c) * far_right - (1 - r) * far_under
+    )
+    falling = np.where(c >= r, a + c * right + r * far_under, a + c * far_right + r * under)
+    return np.where(falling_diagonal(grid.shape[1])[j][..., None], falling, rising)
 
 
 def grid_normals(points: Array) -> Array:

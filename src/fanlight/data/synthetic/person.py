@@ -116,16 +116,12 @@ class Person:
             jaw_shift=-e.jaw_shift,
             gaze_x=-e.gaze_x,
         )
-        return replace(
-            self, expression=expression, looks=replace(self.looks, parting=-self.looks.parting)
-        )
+        return replace(self, expression=expression, looks=replace(self.looks, parting=-self.looks.parting))
 
 
 def random_person(rng: Generator) -> Person:
     """Draw one person; all draws come from `rng`."""
-    return Person(
-        random_anatomy(rng), random_expression(rng), random_looks(rng), int(rng.integers(2**31))
-    )
+    return Person(random_anatomy(rng), random_expression(rng), random_looks(rng), int(rng.integers(2**31)))
 
 
 def around(rng: Generator, mean: float, spread: float) -> float:

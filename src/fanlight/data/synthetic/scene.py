@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlight.data.synthetic.canvas import noise_patch
 from fanlight.data.synthetic.person import SKINS, Generator
-from fanlight.data.synthetic.skin import noise_patch
 
 Picture = NDArray[np.float32]
 
@@ -53,7 +53,9 @@ def _shapes(rng: Generator, image: Picture, count: int) -> None:
         if kind == 0:
             cv2.rectangle(image, (x, y), (x + a, y + b), fill, -1, cv2.LINE_AA)
         elif kind == 1:
-            cv2.ellipse(image, (x, y), (a // 2, b // 2), float(rng.uniform(0, 180)), 0, 360, fill, -1, cv2.LINE_AA)
+            cv2.ellipse(
+                image, (x, y), (a // 2, b // 2), float(rng.uniform(0, 180)), 0, 360, fill, -1, cv2.LINE_AA
+            )
         else:
             corners = np.array([[x, y], [x + a, y + int(rng.integers(-b, b))], [x + a // 2, y + b]], np.int32)
             cv2.fillConvexPoly(image, corners, fill, cv2.LINE_AA)
@@ -83,8 +85,12 @@ def occlude(rng: Generator, image: Picture, face: NDArray[np.float64]) -> None:
         return
     side = float(np.mean(face[2:] - face[:2]))
     edge = rng.uniform(0, 2 * np.pi)  # covers come in from the outside more than across the middle
-    centre = 0.5 * (face[:2] + face[2:]) + side * rng.uniform(0.25, 0.6) * np.array([np.cos(edge), np.sin(edge)])
-    kind = rng.choice(("hand", "bar", "patch", "strands", "object", "veil"), p=(0.3, 0.12, 0.13, 0.2, 0.2, 0.05))
+    centre = 0.5 * (face[:2] + face[2:]) + side * rng.uniform(0.25, 0.6) * np.array(
+        [np.cos(edge), np.sin(edge)]
+    )
+    kind = rng.choice(
+        ("hand", "bar", "patch", "strands", "object", "veil"), p=(0.3, 0.12, 0.13, 0.2, 0.2, 0.05)
+    )
     if kind == "hand":
         colour = SKINS[rng.integers(len(SKINS))] * rng.uniform(0.7, 1.1)
         _puffy(image, _hand(rng, image.shape[0], centre, side), colour, rng, 0.09 * side)
@@ -97,8 +103,12 @@ def occlude(rng: Generator, image: Picture, face: NDArray[np.float64]) -> None:
         _strands(rng, image, face, side)
     else:
         mask = np.zeros(image.shape[:2], np.uint8)
-        size = side * (np.array([2.5, rng.uniform(0.06, 0.16)]) if kind == "bar" else rng.uniform(0.2, 0.45, 2))
-        corners = cv2.boxPoints((tuple(map(float, centre)), tuple(map(float, size)), float(rng.uniform(0, 180))))
+        size = side * (
+            np.array([2.5, rng.uniform(0.06, 0.16)]) if kind == "bar" else rng.uniform(0.2, 0.45, 2)
+        )
+        corners = cv2.boxPoints(
+            (tuple(map(float, centre)), tuple(map(float, size)), float(rng.uniform(0, 180)))
+        )
         cv2.fillConvexPoly(mask, np.round(corners * 16).astype(np.int32), (255,), cv2.LINE_AA, 4)
         alpha = rng.uniform(0.25, 0.6) if kind == "veil" else 1.0
         texture = np.exp(0.3 * _noise(rng, len(image)))[..., None] * (rng.random(3) ** 2).astype(np.float32)
@@ -132,7 +142,14 @@ def _hand(rng: Generator, size: int, centre: NDArray[np.float64], side: float) -
         across = (finger - 1.5) * 1.12 * width
         tip = place(length * width, across * (1 + 6 * spread))
         cv2.line(mask, place(0, across), tip, (255,), int(width), cv2.LINE_AA)
-    cv2.line(mask, place(-1.5 * width, 1.8 * width), place(1.2 * width, 3.6 * width), (255,), int(width), cv2.LINE_AA)
+    cv2.line(
+        mask,
+        place(-1.5 * width, 1.8 * width),
+        place(1.2 * width, 3.6 * width),
+        (255,),
+        int(width),
+        cv2.LINE_AA,
+    )
     return mask
 
 

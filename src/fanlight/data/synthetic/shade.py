@@ -8,12 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlight.data.synthetic.canvas import Picture, noise_sheet, to_picture
 from fanlight.data.synthetic.mesh import CLOTH, EAR, FRAME, HAIR, LENS, SKIN, Mesh
 from fanlight.data.synthetic.person import Generator, Looks, around
 from fanlight.data.synthetic.raster import Fragments
-from fanlight.data.synthetic.skin import PX_PER_CM, noise_sheet, to_picture
-
-Picture = NDArray[np.float32]
 
 #: Light wraps around the edge of its shadow in skin, the red most of all.
 SKIN_WRAP = np.array([0.34, 0.2, 0.16], np.float32)
@@ -46,7 +44,11 @@ def random_lighting(rng: Generator) -> Lighting:
     """A key light anywhere in front, perhaps a fill and a rim light from behind; tinted."""
 
     def light(azimuth: float, elevation: float, strength: float) -> Light:
-        direction = (np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), np.cos(azimuth) * np.cos(elevation))
+        direction = (
+            np.sin(azimuth) * np.cos(elevation),
+            -np.sin(elevation),
+            np.cos(azimuth) * np.cos(elevation),
+        )
         tint = np.exp(rng.normal(0, 0.12, 3)) * strength
         return Light(np.array(direction, np.float32), tint.astype(np.float32))
 
@@ -122,9 +124,9 @@ def _illuminate(
     shine = np.zeros_like(lit)
     scales = [np.where(soft, 1 / (1 + wrap), np.float32(1 / (1 + HARD_WRAP))) for wrap in SKIN_WRAP]
     for number, lamp in enumerate(lighting.lights):
-        falling = lamp.direction @ normal
+        falling = _dot(lamp.direction, normal)
         half = lamp.direction + np.array([0, 0, 1], np.float32)
-        facing = np.maximum((half / np.linalg.norm(half)) @ normal, 0)
+        facing = np.maximum(_dot(half / np.linalg.norm(half), normal), 0)
         dull = np.square(np.square(facing)) * np.square(np.square(np.square(facing)))  # to the 12th
         arriving = shadow if number == 0 else np.ones_like(shadow)
         highlight = np.where(wet, _power_64(facing), dull) * gloss * arriving * openness * HIGHLIGHT
@@ -133,6 +135,11 @@ def _illuminate(
             lit[channel] += np.maximum((falling - 1) * scale + 1, 0) * arriving * lamp.colour[channel]
             shine[channel] += highlight * lamp.colour[channel]
     return lit, shine
+
+
+def _dot(direction: Picture, normal: Picture) -> Picture:
+    """direction (3,) times normals (3, N)."""
+    return np.asarray(direction[0] * normal[0] + direction[1] * normal[1] + direction[2] * normal[2])
 
 
 def _power_64(values: Picture) -> Picture:
@@ -193,6 +200,3 @@ def _shadow(
     soft = cv2.GaussianBlur(hidden, (0, 0), 0.12 * px_per_cm)
     full = cv2.resize(soft, (size, size), interpolation=cv2.INTER_LINEAR)
     return np.asarray(1 - 0.8 * full.reshape(-1)[pixel], np.float32)
-
-
-__all__ = ["PX_PER_CM", "Light", "Lighting", "random_lighting", "shade"]

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlight.data.synthetic.layout import Layout, jaw_y, mouth_y, nose_base_y, smooth_curve
-from fanlight.data.synthetic.mesh import CLOTH, SKIN, Mesh, grid_mesh
+from fanlight.data.synthetic.layout import Layout, jaw_y, nose_base_y, smooth_curve
+from fanlight.data.synthetic.mesh import CLOTH, SKIN, Mesh, grid_mesh, sample_grid
 from fanlight.data.synthetic.person import SIDES, Anatomy, Person, sign
 
 Array = NDArray[np.float64]
 
-FRONT_COLUMNS, BACK_COLUMNS = 84, 9  # the face's half of the circle; each quarter behind
-CROWN_ROWS, FACE_ROWS, NECK_ROWS = 14, 74, 18
+FRONT_COLUMNS, BACK_COLUMNS = 72, 7  # the face's half of the circle; each quarter behind
+CROWN_ROWS, FACE_ROWS, NECK_ROWS = 10, 66, 18
 FACE_TOP = 0.27  # share of the way from crown to jaw where the fine rows begin
 NECK_BOTTOM_Y = 34.0  # the shoulders end well below the image
 EAR_AZIMUTH = np.radians(84.0)  # the face's contour in front of the ear
@@ -42,6 +42,7 @@ def _row_shares() -> Array:
 AZIMUTHS = _azimuths()
 ROW_SHARES = _row_shares()
 JAW_ROW = len(ROW_SHARES) - 1
+FOREHEAD_ROWS = JAW_ROW - 38  # the rows above the brows
 
 
 class Skull:
@@ -89,7 +90,7 @@ class Head:
         """Points (..., 3) of the surface at azimuths and heights of the front plane, jaw at the lowest."""
         jaw = jaw_y(azimuth, self.skull.chin_y)
         share = np.clip((y - self.skull.crown_y) / (jaw - self.skull.crown_y), 0, 1)
-        return _bilinear(
+        return sample_grid(
             self.grid,
             np.interp(share, ROW_SHARES, np.arange(len(ROW_SHARES))),
             np.interp(azimuth, AZIMUTHS, np.arange(len(AZIMUTHS))),
@@ -99,16 +100,6 @@ class Head:
         """Points (N, 3) of the surface at (N, 2) places of the front plane."""
         sine = points[:, 0] / self.skull.width(points[:, 1])
         return self.on_surface(np.arcsin(np.clip(sine, -1, 1)), points[:, 1])
-
-
-def _bilinear(grid: Array, row: Array, column: Array) -> Array:
-    """Sample a grid (R, C, K) at fractional rows and columns."""
-    i = np.clip(row.astype(np.int64), 0, grid.shape[0] - 2)
-    j = np.clip(column.astype(np.int64), 0, grid.shape[1] - 2)
-    r, c = (row - i)[..., None], (column - j)[..., None]
-    above = grid[i, j] * (1 - c) + grid[i, j + 1] * c
-    below = grid[i + 1, j] * (1 - c) + grid[i + 1, j + 1] * c
-    return np.asarray(above * (1 - r) + below * r)
 
 
 def build_head(person: Person, layout: Layout) -> Head:
@@ -121,8 +112,8 @@ def build_head(person: Person, layout: Layout) -> Head:
     upper = skull.point(azimuth, y)
     texture = upper[..., :2].copy()
     behind = np.maximum(np.abs(azimuth) - np.pi / 2, 0)  # keep the back of the head off the face's paint
-    texture[..., 0] += np.sign(azimuth) * (np.maximum(skull.width(y), 6) - np.abs(upper[..., 0]) + 2) * (
-        behind > 0
+    texture[..., 0] += (
+        np.sign(azimuth) * (np.maximum(skull.width(y), 6) - np.abs(upper[..., 0]) + 2) * (behind > 0)
     )
     front = slice(BACK_COLUMNS, BACK_COLUMNS + FRONT_COLUMNS + 1)
     relief = _relief(person, layout, texture[:, front])
@@ -158,14 +149,16 @@ def _relief(person: Person, layout: Layout, plane: Array) -> Array:
         s = sign(side)
         eye_x = s * 0.5 * (anatomy.eye_gap + anatomy.eye_length)
         lift = expression.brows[side]
-        height += anatomy.brow_ridge * _bump(x, y, (1.05 * eye_x, anatomy.brow_y + 0.3 - 0.4 * lift), (2.0, 0.75))
+        height += anatomy.brow_ridge * _bump(
+            x, y, (1.05 * eye_x, anatomy.brow_y + 0.3 - 0.4 * lift), (2.0, 0.75)
+        )
         height -= anatomy.socket * _bump(x, y, (eye_x, 0.1), (2.0, 1.15))
         height -= 0.3 * _bump(x, y, (s * 1.35, 0.0), (0.6, 1.0))
         height += 0.62 * np.exp(-((((x - eye_x) / 1.5) ** 2 + (y / 1.15) ** 2) ** 2))  # the eyeball
         height += anatomy.cheekbone * _bump(x, y, (s * 4.5, 2.7), (1.8, 1.4))
         smile = expression.smile[side]
         height += 0.4 * max(0.0, smile) * _bump(x, y, (s * 3.7, 3.9), (1.4, 1.2))
-        fold = (0.12 + 0.22 * person.looks.age + 0.25 * max(0.0, smile))
+        fold = 0.12 + 0.22 * person.looks.age + 0.25 * max(0.0, smile)
         t = np.clip((y - anatomy.nose_length) / 3.2, 0, 1)  # from the nose's wing past the mouth's corner
         fold_x = anatomy.nose_width + 0.4 + (0.9 + 0.3 * smile) * t
         height -= fold * np.exp(-(((s * x - fold_x) / 0.45) ** 2)) * np.sin(np.pi * t)
@@ -176,8 +169,12 @@ def _relief(person: Person, layout: Layout, plane: Array) -> Array:
 def _nose_relief(anatomy: Anatomy, x: Array, y: Array) -> Array:
     """Ridge from between the eyes to the tip, a steep base below it, and the wings."""
     tip, length = anatomy.nose_height, anatomy.nose_length
-    knots_y = np.array([-1.6, 0.0, 0.35 * length, 0.72 * length, length, length + 0.45, length + 0.95, length + 1.4])
-    knots_z = np.array([0.15, anatomy.bridge, 0.5 * anatomy.bridge + 0.38 * tip, 0.85 * tip, tip, 0.72 * tip, 0.1, 0.0])
+    knots_y = np.array(
+        [-1.6, 0.0, 0.35 * length, 0.72 * length, length, length + 0.45, length + 0.95, length + 1.4]
+    )
+    knots_z = np.array(
+        [0.15, anatomy.bridge, 0.5 * anatomy.bridge + 0.38 * tip, 0.85 * tip, tip, 0.72 * tip, 0.1, 0.0]
+    )
     half = smooth_curve(y, knots_y, np.array([1.2, 0.85, 0.95, 1.1, 1.2, 1.1, 0.9, 0.9]))
     inside = (y > knots_y[0]) & (y < knots_y[-1])
     ridge = np.where(inside, smooth_curve(y, knots_y, knots_z), 0.0)
@@ -195,7 +192,9 @@ def _mouth_relief(person: Person, layout: Layout, x: Array, y: Array) -> Array:
     gap = person.expression.open_mouth
     height = 0.75 * _bump(x, y, (0, line_y + 0.3 * gap), (2.9, 2.2 + 0.5 * gap))
     height += 0.5 * person.expression.pucker * _bump(x, y, (mouth_x, line_y), (1.3, 1.3))
-    height -= 0.4 * _bump(x, y, (mouth_x, layout.lip_bottom[len(layout.lip_bottom) // 2, 1] + 0.45), (1.5, 0.5))
+    height -= 0.4 * _bump(
+        x, y, (mouth_x, layout.lip_bottom[len(layout.lip_bottom) // 2, 1] + 0.45), (1.5, 0.5)
+    )
     height -= 0.12 * _bump(x, y, (0, 0.5 * (nose_base_y(person.anatomy) + line_y)), (0.35, 0.8))
     curves = (layout.lip_top, layout.lip_inner_top, layout.lip_inner_bottom, layout.lip_bottom)
     top, inner_top, inner_bottom, bottom = (np.interp(x, curve[:, 0], curve[:, 1]) for curve in curves)
@@ -230,7 +229,7 @@ def _openness(grid: Array, anatomy: Anatomy, layout: Layout) -> Array:
     depth = grid[..., 2].astype(np.float32)
     around = cv2.GaussianBlur(depth, (0, 0), 3.5, borderType=cv2.BORDER_REPLICATE)
     openness = np.clip(1 - 0.9 * np.maximum(around - depth, 0), 0.35, 1.0).astype(np.float64)
-    openness[: JAW_ROW - 40] = np.maximum(openness[: JAW_ROW - 40], 0.8)
+    openness[:FOREHEAD_ROWS] = np.maximum(openness[:FOREHEAD_ROWS], 0.8)
     under = np.array([0.42, 0.32, 0.32, 0.38, 0.45, 0.55, 0.65, 0.75, 0.9])
     openness[JAW_ROW + 1 :] = 1.0
     openness[JAW_ROW + 1 : JAW_ROW + 10] = under[:, None]
@@ -242,7 +241,13 @@ def landmarks_on_head(head: Head, person: Person) -> Array:
     layout = head.layout
     return head.features(
         np.concatenate(
-            [layout.brow_landmarks, layout.nose, layout.eyes[0].landmarks, _left_eye(layout), layout.lip_landmarks]
+            [
+                layout.brow_landmarks,
+                layout.nose,
+                layout.eyes[0].landmarks,
+                _left_eye(layout),
+                layout.lip_landmarks,
+            ]
         )
     )
 
@@ -272,6 +277,3 @@ def jaw_lines(head: Head, samples: int = 48) -> Array:
     right = head.on_surface(-place_azimuth[:, None] * towards_middle, place_y[:, None] + 0 * towards_middle)
     left = head.on_surface(place_azimuth[:, None] * towards_middle, place_y[:, None] + 0 * towards_middle)
     return np.concatenate([right, left[-2::-1]])
-
-
-__all__ = ["AZIMUTHS", "Head", "Skull", "build_head", "jaw_lines", "landmarks_on_head", "mouth_y"]

@@ -6,124 +6,27 @@ polygon of exactly its points, so a painted edge and its landmark are the same p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
-
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlight.data.synthetic.canvas import (
+    HEIGHT,
+    SKIN_GLOSS,
+    WIDTH,
+    Canvas,
+    Picture,
+    coverage,
+    ellipse,
+    loop,
+    noise_patch,
+    to_picture,
+)
 from fanlight.data.synthetic.layout import CURVE_POINTS, Eye, Layout, mouth_y, nose_base_y
 from fanlight.data.synthetic.person import SIDES, Generator, Looks, Person, sign
 
 Array = NDArray[np.float64]
-Picture = NDArray[np.float32]
 
-PX_PER_CM = 16
-LEFT_CM, TOP_CM, RIGHT_CM, BOTTOM_CM = -9.5, -8.0, 9.5, 14.5
-WIDTH, HEIGHT = int((RIGHT_CM - LEFT_CM) * PX_PER_CM), int((BOTTOM_CM - TOP_CM) * PX_PER_CM)
-SUBPIXEL_BITS = 4  # cv2 draws at 1/16 px
-SKIN_GLOSS, WET_GLOSS, LIP_GLOSS = 0.25, 1.6, 0.5
-
-
-def to_picture(points: Array) -> Array:
-    """Front-plane cm (..., 2) to continuous px of the picture."""
-    return (points - (LEFT_CM, TOP_CM)) * PX_PER_CM
-
-
-@cache
-def noise_sheet() -> Picture:
-    """(1024, 1024) smooth noise of several octaves, mean 0, deviation 1; the same for every face."""
-    rng = np.random.default_rng(20)
-    sheet = np.zeros((1024, 1024), np.float32)
-    for octave in range(2, 10):
-        cells = rng.standard_normal((2**octave, 2**octave)).astype(np.float32)
-        sheet += cv2.resize(cells, (1024, 1024), interpolation=cv2.INTER_CUBIC) * 0.72**octave
-    return np.asarray(sheet / sheet.std(), np.float32)
-
-
-def noise_patch(rng: Generator, height: int, width: int) -> Picture:
-    """A random window of the noise sheet, height and width below 1024."""
-    top, left = rng.integers(1024 - height), rng.integers(1024 - width)
-    return noise_sheet()[top : top + height, left : left + width]
-
-
-class Canvas:
-    """The picture being painted."""
-
-    def __init__(self, colour: Sequence[float], gloss: float) -> None:
-        self.planes: Picture = np.empty((4, HEIGHT, WIDTH), np.float32)
-        self.planes[:] = np.array([*colour, gloss])[:, None, None]
-
-    def picture(self) -> Picture:
-        """What has been painted, (HEIGHT, WIDTH, 4)."""
-        return np.asarray(cv2.merge(list(self.planes)), np.float32)
-
-    def blend(
-        self,
-        shapes: Sequence[Array],
-        colour: Sequence[float] | Array,
-        alpha: float = 1.0,
-        soft: float = 0.0,
-        line: float = 0.0,
-        gloss: float = SKIN_GLOSS,
-        within: Array | None = None,
-        grain: Picture | None = None,
-    ) -> None:
-        """Paint polygons, or lines, over what is there.
-
-        Args:
-            shapes: each (N, 2), cm.
-            colour: linear RGB.
-            alpha: opacity of the whole, 0..1.
-            soft: blur of the edge, cm (standard deviation).
-            line: 0 fills the shapes; otherwise draws them as open lines this wide, cm.
-            gloss: of what is painted.
-            within: a polygon outside which nothing is painted.
-            grain: (HEIGHT, WIDTH) factor on the opacity.
-        """
-        margin = 3 * soft + line + 2 / PX_PER_CM
-        everything = np.concatenate(list(shapes))
-        low = np.floor(to_picture(everything.min(0) - margin)).astype(int).clip(0, (WIDTH - 1, HEIGHT - 1))
-        high = np.ceil(to_picture(everything.max(0) + margin)).astype(int).clip(low + 1, (WIDTH, HEIGHT))
-        window = (slice(low[1], high[1]), slice(low[0], high[0]))
-        mask = _mask(shapes, low, high, line)
-        if soft:
-            side = 2 * max(1, round(2 * soft * PX_PER_CM)) + 1  # about a Gaussian of this deviation
-            mask = np.asarray(cv2.stackBlur(mask, (side, side)), np.uint8)
-        if within is not None:
-            mask = np.minimum(mask, _mask([within], low, high, 0.0))
-        opacity = mask.astype(np.float32) * np.float32(alpha / 255)
-        if grain is not None:
-            opacity *= grain[window]
-        for plane, value in zip(self.planes, (*colour, gloss), strict=True):
-            below = plane[window]
-            below += opacity * (np.float32(value) - below)
-
-
-def _mask(shapes: Sequence[Array], low: NDArray[np.int64], high: NDArray[np.int64], line: float) -> NDArray[np.uint8]:
-    """Antialiased coverage 0..255 of shapes in the window from low to high (px)."""
-    mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-    fixed = [
-        np.round((to_picture(shape) - low - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32) for shape in shapes
-    ]
-    if line:
-        width = max(1, round(line * PX_PER_CM))
-        cv2.polylines(mask, fixed, False, (255,), width, cv2.LINE_AA, SUBPIXEL_BITS)
-    else:
-        cv2.fillPoly(mask, fixed, (255,), cv2.LINE_AA, SUBPIXEL_BITS)
-    return mask
-
-
-def loop(first: Array, second: Array) -> Array:
-    """The polygon between two curves that run the same way."""
-    return np.concatenate([first, second[::-1]])
-
-
-def ellipse(centre: Sequence[float], radius_x: float, radius_y: float, points: int = 28) -> Array:
-    """An upright ellipse as a polygon (points, 2)."""
-    angle = np.linspace(0, 2 * np.pi, points, endpoint=False)
-    return np.stack([centre[0] + radius_x * np.cos(angle), centre[1] + radius_y * np.sin(angle)], axis=-1)
+WET_GLOSS, LIP_GLOSS = 1.6, 0.5
 
 
 def paint_face(person: Person, layout: Layout) -> Picture:
@@ -175,7 +78,7 @@ def _scalp(canvas: Canvas, looks: Looks, rng: Generator) -> None:
     line = np.stack([11.0 * x, hairline + (7.2 + 0.5 - 0.0) * side**1.5], axis=-1)
     roof = np.array([[12.0, -9.0], [-12.0, -9.0]])
     alpha = 0.75 if looks.style == "buzz" else 0.95
-    grain = 1 - 0.12 * np.abs(noise_patch(rng, HEIGHT, WIDTH))
+    grain = np.float32(1) - np.float32(0.12) * np.abs(noise_patch(rng, HEIGHT, WIDTH))
     canvas.blend([np.concatenate([line, roof])], looks.hair, alpha, soft=0.22, gloss=0.15, grain=grain)
 
 
@@ -190,7 +93,7 @@ def _folds(canvas: Canvas, person: Person, layout: Layout) -> None:
         x = anatomy.nose_width + 0.1 + (1.1 + 0.25 * smile) * t**0.8
         fold = np.stack([s * x, anatomy.nose_length - 0.1 + 2.7 * t], axis=-1)
         canvas.blend([fold], dark, min(0.9, 0.12 + 0.35 * age + 0.3 * smile), soft=0.09, line=0.12)
-        bag = layout.eyes[side].lower[6:-2] + (0, 0.5)
+        bag = layout.eyes[side].lower[6:-2] + np.array([0, 0.5])
         canvas.blend([bag], dark, 0.15 + 0.4 * age, soft=0.1, line=0.12)
     if age > 0.45:
         x = np.linspace(-3.6, 3.6, 15)
@@ -217,7 +120,9 @@ def _mouth(canvas: Canvas, person: Person, layout: Layout, rng: Generator) -> No
     outline = loop(layout.lip_top, layout.lip_bottom)
     canvas.blend([outline], lips * 0.8, 1.0, gloss=LIP_GLOSS + person.looks.makeup)
     middle = 0.5 * (layout.lip_bottom + layout.lip_inner_bottom)
-    canvas.blend([middle[12:-12]], lips * 1.35 + 0.02, 0.5, soft=0.18, line=0.4, gloss=LIP_GLOSS, within=outline)
+    canvas.blend(
+        [middle[12:-12]], lips * 1.35 + 0.02, 0.5, soft=0.18, line=0.4, gloss=LIP_GLOSS, within=outline
+    )
     hole = loop(layout.lip_inner_top, layout.lip_inner_bottom)
     gap = person.expression.open_mouth
     if gap < 0.05:
@@ -236,7 +141,9 @@ def _mouth(canvas: Canvas, person: Person, layout: Layout, rng: Generator) -> No
         gaps = [np.array([[x, bite - 1], [x, bite + 0.6]]) for x in np.linspace(-0.7, 0.7, 8) * half]
         canvas.blend(gaps, white * 0.45, 0.35, line=0.06, within=loop(teeth[:1], teeth))
     if gap > 1.6 and rng.random() < 0.5:
-        canvas.blend([ellipse((0, line_y + 1.02 * gap), 0.6 * half, 0.4)], white * 0.8, 1.0, soft=0.05, within=hole)
+        canvas.blend(
+            [ellipse((0, line_y + 1.02 * gap), 0.6 * half, 0.4)], white * 0.8, 1.0, soft=0.05, within=hole
+        )
 
 
 def _beard(canvas: Canvas, person: Person, layout: Layout, rng: Generator) -> None:
@@ -244,7 +151,7 @@ def _beard(canvas: Canvas, person: Person, layout: Layout, rng: Generator) -> No
     looks, anatomy = person.looks, person.anatomy
     if not looks.beard:
         return
-    grain = np.clip(0.85 + 0.3 * noise_patch(rng, HEIGHT, WIDTH), 0, 1)
+    grain = np.clip(0.85 + 0.3 * noise_patch(rng, HEIGHT, WIDTH), 0, 1).astype(np.float32)
     colour = np.array(looks.hair) * (0.9 if looks.beard > 0.5 else 1.1)
     alpha = min(0.95, 0.25 + 0.9 * looks.beard)
     lips = loop(layout.lip_top, layout.lip_bottom)
@@ -254,10 +161,14 @@ def _beard(canvas: Canvas, person: Person, layout: Layout, rng: Generator) -> No
     kept = canvas.planes[window].copy()
     mouth, chin_y = layout.mouth[1], layout.chin[1]
     if rng.random() < 0.7:
-        upper = np.array([[-8, 0.5], [-6.3, 2.0], [-5.4, 5.0], [-3.4, mouth - 0.3], [-2.4, mouth + 1.6], [0, mouth + 1.9]])
+        upper = np.array(
+            [[-8, 0.5], [-6.3, 2.0], [-5.4, 5.0], [-3.4, mouth - 0.3], [-2.4, mouth + 1.6], [0, mouth + 1.9]]
+        )
     else:  # chin only
         upper = np.array([[-3.2, mouth + 0.9], [-2.0, mouth + 1.5], [0, mouth + 1.9]])
-    right = np.concatenate([upper, [[0, chin_y + 1.3], [-3.5, chin_y + 0.9], [min(-3.5, upper[0, 0]), chin_y - 1]]])
+    right = np.concatenate(
+        [upper, [[0, chin_y + 1.3], [-3.5, chin_y + 0.9], [min(-3.5, upper[0, 0]), chin_y - 1]]]
+    )
     canvas.blend([right], colour, alpha, soft=0.35, gloss=0.1, grain=grain)
     canvas.blend([right * (-1, 1)], colour, alpha, soft=0.35, gloss=0.1, grain=grain)
     if looks.moustache:
@@ -267,7 +178,7 @@ def _beard(canvas: Canvas, person: Person, layout: Layout, rng: Generator) -> No
                           [half + 0.2, mouth - 0.5], [half + 0.4, mouth + 0.9], [half - 0.1, mouth + 0.2],
                           [-half + 0.1, mouth + 0.2]])  # fmt: skip
         canvas.blend([shape], colour, alpha, soft=0.16, gloss=0.1, grain=grain)
-    free = _mask([lips], low, high, 0.0) / np.float32(255)
+    free = coverage([lips], low, high, 0.0) / np.float32(255)
     canvas.planes[window] += free * (kept - canvas.planes[window])
 
 
@@ -276,18 +187,30 @@ def _eye(canvas: Canvas, looks: Looks, eye: Eye, side: int) -> None:
     opening = loop(eye.upper, eye.lower)
     skin = np.array(looks.skin)
     canvas.blend([opening], (0.55, 0.5, 0.47), 1.0, gloss=WET_GLOSS)
-    canvas.blend([eye.upper + (0, 0.1)], (0.16, 0.12, 0.11), 0.55, soft=0.12, line=0.25, gloss=WET_GLOSS, within=opening)
+    canvas.blend(
+        [eye.upper + np.array([0, 0.1])],
+        (0.16, 0.12, 0.11),
+        0.55,
+        soft=0.12,
+        line=0.25,
+        gloss=WET_GLOSS,
+        within=opening,
+    )
     inner = eye.upper[-1] + (-0.08 * sign(side), 0.05)
-    canvas.blend([ellipse(inner, 0.22, 0.14)], (0.45, 0.17, 0.15), 0.8, soft=0.05, gloss=WET_GLOSS, within=opening)
+    canvas.blend(
+        [ellipse(inner, 0.22, 0.14)], (0.45, 0.17, 0.15), 0.8, soft=0.05, gloss=WET_GLOSS, within=opening
+    )
     iris = np.array(looks.iris)
     for radius, colour in ((0.62, iris * 0.35), (0.55, iris), (0.36, iris * 1.5), (0.24, np.full(3, 0.004))):
         canvas.blend([ellipse(eye.iris, radius, radius)], colour, 1.0, gloss=WET_GLOSS, within=opening)
-    glint = eye.iris + (0.17, -0.2)
+    glint = eye.iris + np.array([0.17, -0.2])
     canvas.blend([ellipse(glint, 0.09, 0.09, 10)], (0.9, 0.9, 0.9), 0.85, gloss=WET_GLOSS, within=opening)
-    canvas.blend([eye.lower + (0, 0.03)], skin * (0.75, 0.55, 0.52), 0.8, soft=0.03, line=0.08)
+    canvas.blend([eye.lower + np.array([0, 0.03])], skin * (0.75, 0.55, 0.52), 0.8, soft=0.03, line=0.08)
     lash = 0.1 + 0.07 * looks.makeup
     canvas.blend([eye.upper], np.array((0.015, 0.01, 0.008)), 0.65 + 0.3 * looks.makeup, soft=0.02, line=lash)
-    crease = eye.upper[2:-2] + np.stack([np.zeros(CURVE_POINTS - 4), np.linspace(-0.2, -0.34, CURVE_POINTS - 4)], -1)
+    crease = eye.upper[2:-2] + np.stack(
+        [np.zeros(CURVE_POINTS - 4), np.linspace(-0.2, -0.34, CURVE_POINTS - 4)], -1
+    )
     canvas.blend([crease], skin * (0.55, 0.4, 0.38), 0.55, soft=0.06, line=0.1)
 
 
