@@ -237,13 +237,23 @@ class EpochSampler(Sampler[list[Key]]):
             yield [(epoch, int(face)) for face in faces[self.rank :: self.world_size]]
 
 
-def make_loader(dataset: FaceDataset, sampler: EpochSampler, workers: int = 0) -> DataLoader[Batch]:
+class FaceLoader(DataLoader[Batch]):
+    """Torch's loader, but an InputError from a worker says what it says without the worker's traceback."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except InputError as error:
+            raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
+
+
+def make_loader(dataset: FaceDataset, sampler: EpochSampler, workers: int = 0) -> FaceLoader:
     """Load batches in ``workers`` processes, which stay from epoch to epoch; 0 loads in this one.
 
     Call ``sampler.set_epoch`` before each iteration. The batches do not depend on ``workers``, and torch's
     global random state is not touched.
     """
-    return DataLoader(
+    return FaceLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
