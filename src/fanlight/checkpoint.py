@@ -6,7 +6,6 @@ A checkpoint holds plain values and tensors only, so that loading one never runs
 from __future__ import annotations
 
 import os
-import pickle
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -96,10 +95,11 @@ def save_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint) -> Path:
         os.chmod(side, 0o644)
         os.replace(side, path)
     except (OSError, RuntimeError) as error:
-        Path(side).unlink(missing_ok=True)
         raise InputError(
             f"{path}: cannot write the checkpoint: {error}; the one before is untouched"
         ) from None
+    finally:  # also when interrupted
+        Path(side).unlink(missing_ok=True)
     return path
 
 
@@ -110,19 +110,17 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         InputError: the file is missing, damaged, or not a checkpoint of fanlight.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such checkpoint")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
+            damaged = archive.testzip()
+        if damaged:
+            raise InputError(f"{path}: damaged ({damaged} has changed): copy or train it again")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such checkpoint") from None
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
+    except InputError:
+        raise
+    except Exception as error:  # of any type: the bytes are anyone's
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InputError(
             f"{path}: not a checkpoint that can be loaded safely ({reason}): give a .ckpt that fanlight wrote"
@@ -132,14 +130,15 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
             f"{path}: not a checkpoint of fanlight (format {FORMAT}): give a .ckpt that fanlight wrote"
         )
     try:
+        offset_x, offset_y = content["offset_image"]
         return Checkpoint(
             options=FANOptions(**content["options"]),
-            weights=content["weights"],
+            weights=dict(content["weights"]),
             markup=Markup.from_dict(content["markup"]),
             decoder=Decoder(**content["decoder"]),
             crop=CropRule(**content["crop"]),
-            offset_image=tuple(content["offset_image"]),
-            **{name: content[name] for name in ("recipe", "metrics", "provenance", "training")},
+            offset_image=(float(offset_x), float(offset_y)),
+            **{name: dict(content[name]) for name in ("recipe", "metrics", "provenance", "training")},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: a damaged checkpoint, or one of a newer fanlight: {error}") from None
