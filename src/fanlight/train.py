@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-import fanlight
 from fanlight.checkpoint import Checkpoint, load_checkpoint
 from fanlight.config import Recipe
 from fanlight.data.augment import Augmentation
@@ -136,7 +136,7 @@ class _Training:
             self.progress.begin(self.total_steps, self.position.step)
         sums = _RunningMeans()
         share = self._share_done()
-        stopped = None
+        stopped = self._why_stop(share)  # a run that goes on may have nothing left to do
         while stopped is None:
             epoch, first_batch = divmod(self.position.step, self.steps_per_epoch)
             self.sampler.set_epoch(epoch, first_batch)
@@ -146,8 +146,10 @@ class _Training:
                 self.average.update()
                 self.position.step += 1
                 self.position.seconds = time.monotonic() - started
-                if self.position.step % LOG_STEPS == 0 or self.position.step % self.validate_every == 0:
-                    share = self.team.from_leader(self._share_done())
+                look = self.position.step % LOG_STEPS == 0 or self.position.step % self.validate_every == 0
+                if look or self.recipe.schedule.clock == "epochs":
+                    share = self._share_done()
+                if look:
                     self._log(sums, rate, share)
                 stopped = self._why_stop(share)
                 if self.position.step % self.validate_every == 0 or stopped:
@@ -191,18 +193,16 @@ class _Training:
     def _share_done(self) -> float:
         """How much of the run is done, by the schedule's clock."""
         if self.recipe.schedule.clock == "time":
-            return min(self.position.seconds / (60 * self.recipe.train.max_minutes), 1.0)
+            seconds = self.team.from_leader(self.position.seconds)
+            return min(seconds / (60 * self.recipe.train.max_minutes), 1.0)
         return self.position.step / self.total_steps
 
     def _why_stop(self, share: float) -> str | None:
         if self.position.step >= self.total_steps:
             return "epochs"
         limit = 60 * self.recipe.train.max_minutes
-        if (
-            limit
-            and self.position.step % LOG_STEPS == 0
-            and self.team.from_leader(self.position.seconds) >= limit
-        ):
+        ask = self.team.size == 1 or self.position.step % LOG_STEPS == 0  # asking the leader takes time
+        if limit and ask and self.team.from_leader(self.position.seconds) >= limit:
             return "time"
         return None
 
@@ -212,26 +212,35 @@ class _Training:
         """Look at the loss: the only place, besides validation, where the host waits for the device."""
         means = sums.read(self.team)
         if not math.isfinite(means["total"]):
-            self._stop_on_nan(means)
+            self._stop_on_nan("the loss is", means)
         if self.run_folder:
             self.run_folder.plot(
                 self.position.step, {**{f"train/{k}": v for k, v in means.items()}, "train/lr": rate}
             )
             self.progress.advance(self.position.step, share, {"loss": means["total"], "lr": rate})
 
-    def _stop_on_nan(self, means: Mapping[str, float]) -> None:
-        kept = self.run_folder.best if self.run_folder else "best.ckpt"
+    def _stop_on_nan(self, what: str, means: Mapping[str, float]) -> None:
         broken = ", ".join(f"{name} = {value}" for name, value in means.items())
+        kept = "there is no checkpoint yet"
+        if self.run_folder and self.run_folder.best.exists():
+            kept = f"the last good checkpoints are kept beside {self.run_folder.best}"
         raise InputError(
-            f"the loss is no longer a number ({broken}) at step {self.position.step}: training stopped, and the "
-            f"last good checkpoints are kept beside {kept}; lower optimiser.lr, or set optimiser.clip_norm = 1.0"
+            f"{what} no longer a number (loss: {broken}) at step {self.position.step}: training stopped; {kept}; "
+            "lower optimiser.lr, or set optimiser.clip_norm = 1.0"
         )
+
+    def _weights_are_finite(self) -> bool:
+        """False if any process has a weight that is no number: a finite loss may have made it just now."""
+        finite = [values.isfinite().all() for values in self.average.weights().values()]
+        return float(self.team.mean(torch.stack(finite).all().float())) == 1
 
     def _validate(self, sums: _RunningMeans, rate: float) -> None:
         """Judge the averaged weights, write a row and save."""
         losses = sums.read(self.team)
         if not math.isfinite(losses["total"]):
-            self._stop_on_nan(losses)
+            self._stop_on_nan("the loss is", losses)
+        if not self._weights_are_finite():
+            self._stop_on_nan("a weight is", losses)
         sums.reset()
         metrics = self._judge()
         if not self.run_folder:
@@ -246,9 +255,9 @@ class _Training:
             **{f"train_{name}": value for name, value in losses.items()},
             **metrics,
         }
-        best = self.run_folder.save(self._checkpoint(metrics), step)
         self.run_folder.plot(step, {f"val/{name}": value for name, value in metrics.items()})
-        self.run_folder.record(row)
+        self.run_folder.record(row)  # first: a row without its checkpoint is dropped when the run goes on
+        best = self.run_folder.save(self._checkpoint(metrics), step)
         self.progress.validated(row, best)
 
     def _judge(self) -> dict[str, float]:
@@ -388,7 +397,7 @@ def _split(batch: Batch, parts: int) -> Iterator[Batch]:
 
 def _provenance(index: Index) -> dict[str, Any]:
     return {
-        "fanlight": fanlight.__version__,
+        "fanlight": version("fanlight"),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "command": " ".join(sys.argv),
