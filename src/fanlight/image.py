@@ -34,7 +34,8 @@ _REDUCED = {
 
 # Whatever goes wrong is raised as an InputError that names the file; OpenCV's own lines on stderr say less.
 if "OPENCV_LOG_LEVEL" not in os.environ:
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    logging = getattr(cv2.utils, "logging", cv2)  # it moved between OpenCV 4.11 and 4.14
+    logging.setLogLevel(0)
 
 
 def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
@@ -137,7 +138,11 @@ def write_image(path: str | PathLike[str], image: NDArray[np.uint8], quality: in
     suffix = Path(path).suffix.lower()
     if suffix not in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"):
         raise InputError(f"{fspath(path)}: the name should end in .jpg, .png, .webp, .bmp or .tiff")
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_WEBP_QUALITY, quality]
+    options = {
+        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality],
+        ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality],
+        ".webp": [cv2.IMWRITE_WEBP_QUALITY, quality],
+    }.get(suffix, [])
     try:
         done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     except cv2.error:
@@ -188,7 +193,7 @@ def _decode(path: str | PathLike[str], data: bytes, flags: int) -> NDArray[np.ui
     except cv2.error:
         image = None
     if image is None:
-        raise InputError(f"{fspath(path)}: the image is damaged and cannot be decoded: replace or remove it")
+        raise InputError(f"{fspath(path)}: the image is damaged or of an unusual kind: replace or remove it")
     return image
 
 
