@@ -63,7 +63,8 @@ class Markup:
     pupils: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
-        problems = _problems(vars(self))
+        problems = [f"{key}: missing" for key in ("name", "source", "mirror") if getattr(self, key) is None]
+        problems += _problems(vars(self))
         if problems:
             raise InputError.collect(problems, f"mark-up {self.name!r} does not fit together:")
 
@@ -196,7 +197,8 @@ def _name_problems(fields: Mapping[str, Any]) -> list[str]:
     problems += [f"points: {point!r} names {n} points" for point, n in repeated]
     if not fields["points"]:
         problems.append("points: there are none")
-    if fields["source"] is not None and not str(fields["source"]).strip():
+    source = fields["source"]
+    if source is not None and not (isinstance(source, str) and source.strip()):
         problems.append("source: say in a few words where these points come from")
     return problems
 
