@@ -134,10 +134,10 @@ def random_anatomy(rng: Generator) -> Anatomy:
     stocky = around(rng, 0, 1)  # one draw that widens the whole lower face together
     return Anatomy(
         skull_width=around(rng, 7.5, 0.3),
-        cheek_width=around(rng, 6.9 + 0.2 * stocky, 0.25),
+        cheek_width=around(rng, 7.0 + 0.2 * stocky, 0.25),
         jaw_width=around(rng, 5.9 + 0.4 * stocky, 0.35),
         chin_width=around(rng, 2.6 + 0.2 * stocky, 0.35),
-        chin_y=around(rng, 10.9, 0.6),
+        chin_y=around(rng, 10.5, 0.55),
         crown_y=around(rng, -11.2, 0.5),
         depth=around(rng, 8.7, 0.4),
         chin_forward=around(rng, 0.0, 0.45),

@@ -199,7 +199,7 @@ def photograph(rng: Generator, image: Picture) -> NDArray[np.uint8]:
     photo = photo + np.float32(rng.normal(0, 0.12)) * (photo - np.float32(0.45))
     if rng.random() < 0.08:
         photo = np.repeat(photo.mean(axis=-1, keepdims=True), 3, axis=-1)
-    grain = rng.standard_normal((size, size, 1), np.float32) * np.float32(rng.gamma(1.2, 0.012))
+    grain = rng.standard_normal((size, size, 1), np.float32) * np.float32(rng.gamma(1.2, 0.009))
     return np.asarray(np.clip((photo + grain) * 255 + 0.5, 0, 255).astype(np.uint8))
 
 
