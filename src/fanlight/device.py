@@ -63,6 +63,21 @@ class Team:
         return float(tensor)
 
 
+def resolve_device(device: str) -> str:
+    """``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is CUDA where there is any.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(kind, 0)
+    if int(number or 0) >= count if number.isdigit() or not number else True:
+        raise InputError(f'device "{device}": PyTorch finds none here; take "auto" or "cpu"')
+    return device
+
+
 @contextlib.contextmanager
 def join_team(device: str) -> Iterator[Team]:
     """Join the processes that ``torchrun`` started, or work alone.
@@ -73,10 +88,7 @@ def join_team(device: str) -> Iterator[Team]:
     Raises:
         InputError: CUDA was asked for and there is none.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f'device = "{device}", but PyTorch finds no CUDA device here: take "auto" or "cpu"')
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device(device)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Team(0, 1, torch.device(device))

@@ -1,0 +1,6 @@
+"""``python -m fanlight`` is the ``fanlight`` command."""
+
+from fanlight.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The ``fanlight`` command: one module for each group of commands."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.markup import escape
+
+from fanlight import __version__
+from fanlight.cli import data, evaluate, predict, train
+from fanlight.cli.console import err, out
+from fanlight.errors import InputError
+
+app = typer.Typer(
+    name="fanlight",
+    help="Train, judge and use Face Alignment Networks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.add_typer(data.app, name="data")
+
+
+@app.callback(invoke_without_command=True)
+def version(show: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+    """Train, judge and use Face Alignment Networks."""
+    if show:
+        out.print(f"fanlight {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command: exit code 2 and a message for bad input, 130 for Ctrl-C, 1 for a defect."""
+    try:
+        app()
+    except InputError as error:
+        err.print(f"[bold red]fanlight:[/] {escape(str(error))}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("fanlight: interrupted")
+        sys.exit(130)

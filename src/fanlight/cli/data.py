@@ -1,0 +1,132 @@
+"""``fanlight data``: check an index, look at it, make synthetic faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from fanlight.cli.console import err, out, progress_bar
+from fanlight.errors import InputError
+
+if TYPE_CHECKING:
+    from fanlight.data.check import Problem
+    from fanlight.data.index import Index
+    from fanlight.markup import Markup
+
+app = typer.Typer(help="Check, show and make data.", no_args_is_help=True)
+
+IndexArgument = Annotated[Path, typer.Argument(metavar="INDEX.tsv", help="The index of a data set.")]
+MarkupOption = Annotated[
+    str | None,
+    typer.Option(help="Mark-up of the labels: a name or a file; by their number of points when left out."),
+]
+
+
+@app.command("check")
+def check(index: IndexArgument, markup: MarkupOption = None) -> None:
+    """Read every photo and label of an index and list all that cannot be used; exit code 2 if there are any."""
+    from fanlight.data.check import problems_error
+    from fanlight.data.index import Index
+
+    faces = Index.read(index)
+    chosen = _markup_of(faces, markup)
+    problems = check_with_bar(faces, chosen)
+    if problems:
+        raise problems_error(faces, problems)
+    for name, count in faces.partitions().items():
+        out.print(f"{name:24} {count:8} faces")
+    out.print(f"all {len(faces)} faces can be used ({chosen.name}, {chosen.count} points)")
+
+
+@app.command("show")
+def show(
+    index: IndexArgument,
+    sheet: Annotated[Path, typer.Option("--out", metavar="SHEET.png", help="The picture to write.")],
+    augmented: Annotated[
+        bool, typer.Option("--augmented", help="Show what the network sees in training.")
+    ] = False,
+    partition: Annotated[
+        list[str] | None, typer.Option(metavar="SUBSET/SPLIT", help="Only these; may be repeated.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many faces.")] = 40,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Crop, input size and augmentation of this recipe, not of the default."),
+    ] = None,
+    markup: MarkupOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of faces, and of the augmentation.")] = 0,
+) -> None:
+    """Draw a contact sheet of faces with their landmarks, as cropped for the network."""
+    from fanlight.augment_settings import AugmentSettings
+    from fanlight.config import load_recipe
+    from fanlight.data.augment import Augmentation
+    from fanlight.data.dataset import FaceDataset
+    from fanlight.data.index import Index
+    from fanlight.draw import contact_sheet, overlay
+    from fanlight.geometry import CropRule
+    from fanlight.image import write_image
+
+    faces = Index.read(index)
+    faces = faces.select(partition) if partition else faces
+    chosen = _markup_of(faces, markup)
+    crop, size, augment = CropRule(), 256, AugmentSettings()
+    if recipe is not None:
+        settings = load_recipe(recipe, [f"data.index={index}", f"data.markup={markup or chosen.name}"])
+        crop, size, augment = settings.crop, settings.model.input_size, settings.augment
+    picked = np.sort(np.random.default_rng(seed).permutation(len(faces))[:count])
+    faces = faces.take(picked)
+    augmentation = Augmentation(augment, size, chosen.mirror) if augmented else None
+    dataset = FaceDataset(faces, chosen, crop, size, augmentation, seed)
+    items = [dataset[(0, position)] for position in range(len(dataset))]
+    pictures = [overlay(item["image"].numpy(), item["landmarks"].numpy(), chosen) for item in items]
+    write_image(sheet, contact_sheet(pictures, [sample.image_path.name for sample in faces]))
+    out.print(str(sheet))
+
+
+@app.command("synth")
+def synth(
+    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.")],
+    count: Annotated[int, typer.Option("-n", min=1, help="How many faces.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the faces; the same seed draws the same ones.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that draw.")] = 2,
+) -> None:
+    """Draw synthetic faces with exact landmarks: photos, labels and an index (synthetic/train, val, test)."""
+    from fanlight.data.synthetic import write_faces
+
+    with progress_bar("drawing faces", count) as bar:
+        index = write_faces(folder, count, seed, workers=workers, progress=bar.reach)
+    out.print(str(index))
+
+
+def check_with_bar(index: Index, markup: Markup) -> list[Problem]:
+    """Check an index under a progress bar."""
+    from fanlight.data.check import check as check_index
+
+    with progress_bar("checking faces", len(index)) as bar:
+        return check_index(index, markup, progress=bar.reach)
+
+
+def _markup_of(index: Index, given: str | None) -> Markup:
+    """The mark-up asked for, else the built-in one with as many points as the first readable label."""
+    from fanlight.data.pts import read_pts
+    from fanlight.markup import Markup
+
+    if given is not None:
+        return Markup.load(given)
+    known = {markup.count: markup for markup in map(Markup.load, Markup.names())}
+    for sample in index:
+        try:
+            count = len(read_pts(sample.landmarks_path))
+        except InputError:
+            continue
+        if count not in known:
+            raise InputError(
+                f"{sample.landmarks_path}: has {count} points, and no built-in mark-up has as many: name the file of "
+                "yours by --markup"
+            )
+        err.print(f"mark-up {known[count].name}, by the {count} points of {sample.landmarks_path.name}")
+        return known[count]
+    raise InputError(f"{index.path}: not one label can be read; name the mark-up by --markup to see why")

@@ -1,0 +1,143 @@
+"""``fanlight train``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fanlight.cli.console import err, out
+from fanlight.errors import InputError
+
+if TYPE_CHECKING:
+    from fanlight.config import Recipe
+    from fanlight.data.index import Index
+
+SKIPPED = "skipped.tsv"
+
+
+def train(
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe (TOML).", show_default=False)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="The run's folder.", show_default="runs/NAME OF THE RECIPE")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with the run in this folder.")
+    ] = None,
+    skip_invalid: Annotated[
+        bool,
+        typer.Option(
+            "--skip-invalid", help=f"Leave out faces that cannot be used; RUN/{SKIPPED} lists them."
+        ),
+    ] = False,
+) -> None:
+    """Train a network by a recipe, or go on with a run.
+
+    Several GPUs: torchrun --nproc-per-node=GPUS -m fanlight train RECIPE.toml
+    """
+    folder, checked = _open(recipe, settings or [], out_folder, resume)
+    index = _check_data(checked, folder, skip_invalid or (folder / SKIPPED).exists())
+    from fanlight.train import train as run
+
+    with TrainingBar(checked.train.epochs) as bar:
+        outcome = run(checked, index, folder, bar, resume=resume is not None)
+    if outcome:
+        why = "all epochs are done" if outcome.stopped == "epochs" else "the time is up"
+        out.print(f"{why}; the best checkpoint on {', '.join(checked.data.val)}:")
+        for name, value in outcome.metrics.items():
+            out.print(f"  {name:20} {100 * value:6.2f} %")
+        out.print(str(outcome.best))
+
+
+def _open(
+    recipe: Path | None, settings: list[str], out_folder: Path | None, resume: Path | None
+) -> tuple[Path, Recipe]:
+    """The run's folder and its checked recipe."""
+    from fanlight.config import load_recipe
+    from fanlight.run import open_recipe
+
+    if resume is not None:
+        if recipe is not None or settings or out_folder is not None:
+            raise InputError(
+                "--resume RUN goes on with the run's own recipe and folder: leave out everything else"
+            )
+        return resume, open_recipe(resume)
+    if recipe is None:
+        raise InputError("give a recipe to begin a run with, or --resume RUN to go on with one")
+    folder = out_folder or Path("runs") / recipe.stem
+    if (folder / "checkpoints").exists():
+        raise InputError(
+            f"{folder} holds a run already: go on with it by --resume {folder}, or give another --out"
+        )
+    return folder, load_recipe(recipe, settings)
+
+
+def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Index:
+    """The faces of the recipe's partitions, every one of them usable."""
+    from fanlight.cli.data import check_with_bar
+    from fanlight.data.check import problems_error, write_problems
+    from fanlight.data.index import Index
+    from fanlight.markup import Markup
+
+    index = Index.read(recipe.data.index).select([*recipe.data.train, *recipe.data.val])
+    if int(os.environ.get("RANK", "0")) > 0 and not skip_invalid:
+        return index  # the leading process checks, and stops the others where it has to
+    problems = check_with_bar(index, Markup.load(recipe.data.markup))
+    if problems and not skip_invalid:
+        raise problems_error(index, problems)
+    if problems:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_problems(folder / SKIPPED, problems)
+        bad = sorted({problem.position for problem in problems})
+        err.print(f"left out {len(bad)} of {len(index)} faces, listed in {folder / SKIPPED}")
+        index = index.drop(bad)
+    return index
+
+
+class TrainingBar:
+    """Shows a training as a bar on a terminal, and each validation as a line."""
+
+    def __init__(self, epochs: int) -> None:
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[status]}"),
+            TimeElapsedColumn(),
+        )
+        self._bar = Progress(*columns, console=err, disable=not err.is_terminal, transient=True)
+        self._task = self._bar.add_task("training", total=1.0, status="")
+
+    def __enter__(self) -> TrainingBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def begin(self, total_steps: int, step: int) -> None:
+        """Say where training starts."""
+        if step:
+            err.print(f"going on after step {step} of {total_steps}")
+
+    def advance(self, step: int, share: float, status: Mapping[str, float]) -> None:
+        """Move the bar."""
+        figures = "  ".join(f"{name} {value:.3g}" for name, value in status.items())
+        self._bar.update(self._task, completed=share, status=f"step {step}  {figures}")
+
+    def validated(self, row: Mapping[str, Any], best: bool) -> None:
+        """Print a line."""
+        metrics = [name for name in row if name.startswith(("nme_", "auc_", "fr_", "macc_"))]
+        figures = "  ".join(f"{name} {100 * row[name]:5.2f} %" for name in metrics)
+        err.print(
+            f"epoch {row['epoch']:6.2f}  {row['minutes']:5.1f} min  loss {row['train_total']:.3e}  {figures}"
+            f"{'  best' if best else ''}"
+        )
