@@ -250,7 +250,7 @@ def fan1_half(points: int = 68) -> FANOptions:
 
 
 def fan1_narrow(points: int = 68) -> FANOptions:
-    """For CPUs: one hourglass of 96 features and a stem half as wide, on crops of 128 px."""
+    """For CPUs: one hourglass of 96 features and a stem half as wide, on crops of 128 px: 0.92 M parameters."""
     return FANOptions(points=points, stacks=1, features=96, stem_features=32, input_size=128)
 
 
