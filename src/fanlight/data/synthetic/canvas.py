@@ -78,7 +78,7 @@ class Canvas:
             grain: (HEIGHT, WIDTH) factor on the opacity.
         """
         margin = 3 * soft + line + 2 / PX_PER_CM
-        everything = np.concatenate(list(shapes))
+        everything = np.concatenate(shapes)
         low = np.floor(to_picture(everything.min(0) - margin)).astype(int).clip(0, (WIDTH - 1, HEIGHT - 1))
         high = np.ceil(to_picture(everything.max(0) + margin)).astype(int).clip(low + 1, (WIDTH, HEIGHT))
         window = (slice(low[1], high[1]), slice(low[0], high[0]))
@@ -101,9 +101,9 @@ def coverage(
 ) -> NDArray[np.uint8]:
     """Antialiased coverage 0..255 of shapes in the window from low to high (px)."""
     mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-    fixed = [
-        np.round((to_picture(shape) - low - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32) for shape in shapes
-    ]
+    every = np.concatenate(shapes)
+    places = np.round((to_picture(every) - low - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
+    fixed = np.split(places, np.cumsum([len(shape) for shape in shapes[:-1]]))
     if line:
         width = max(1, round(line * PX_PER_CM))
         cv2.polylines(mask, fixed, False, (255,), width, cv2.LINE_AA, SUBPIXEL_BITS)

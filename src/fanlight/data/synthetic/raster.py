@@ -50,7 +50,8 @@ def rasterise(
         width: of the image, px.
         height: of the image, px.
     """
-    corner_x, corner_y = (np.ascontiguousarray(points[:, axis])[triangles.T] for axis in (0, 1))
+    corners = np.ascontiguousarray(triangles.T)
+    corner_x, corner_y = (np.ascontiguousarray(points[:, axis])[corners] for axis in (0, 1))
     keep = _worth_drawing(corner_x, corner_y, two_sided, width, height)
     x, y = corner_x[:, keep], corner_y[:, keep]
     area = _area(x, y)
@@ -63,7 +64,7 @@ def rasterise(
     count = np.maximum(np.clip(np.ceil(right - 0.5), 0, width).astype(np.int64) - start, 0)
 
     planes = _planes(x, y, area)
-    slope_x, slope_y, offset = _nearness_planes(planes, nearness[triangles[keep].T])
+    slope_x, slope_y, offset = _nearness_planes(planes, nearness[corners[:, keep]])
     slope_x = slope_x[span_triangle]
     begin = slope_x * (start + 0.5) + slope_y[span_triangle] * (span_row + 0.5) + offset[span_triangle]
     step = _count_up(count)

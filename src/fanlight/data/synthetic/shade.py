@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlight.data.synthetic.canvas import Picture, noise_sheet, to_picture
+from fanlight.data.synthetic.canvas import LEFT_CM, PX_PER_CM, TOP_CM, Picture, noise_sheet
 from fanlight.data.synthetic.mesh import CLOTH, EAR, FRAME, HAIR, LENS, SKIN, Mesh
 from fanlight.data.synthetic.person import Generator, Looks, around
 from fanlight.data.synthetic.raster import Fragments
@@ -151,15 +151,18 @@ def _power_64(values: Picture) -> Picture:
 
 def _paint(material: NDArray[np.int64], place: Picture, skin: Picture, looks: Looks) -> Picture:
     """Colour and gloss at the visible pixels, (4, N)."""
-    paint = np.empty((4, len(material)), np.float32)
-    on_skin = np.flatnonzero((material == SKIN) | (material == EAR))
-    paint[:, on_skin] = _look_up(skin, to_picture(place[:, on_skin].T) - 0.5).T
+    where = np.stack([(place[0] - LEFT_CM) * PX_PER_CM - 0.5, (place[1] - TOP_CM) * PX_PER_CM - 0.5], axis=-1)
+    paint = np.ascontiguousarray(_look_up(skin, where).T)
     strands = np.flatnonzero(material == HAIR)
     streak = _look_up(noise_sheet(), place[:, strands].T * np.array([12.0, 3.0]) + 512)
-    paint[:3, strands] = np.array(looks.hair, np.float32)[:, None] * np.exp(0.38 * streak)
-    paint[3, strands] = GLOSS[HAIR] * np.clip(1 + 0.7 * streak, 0, 2)
+    shine = np.exp(0.38 * streak)
+    for channel, tone in enumerate(looks.hair):
+        paint[channel][strands] = tone * shine
+    paint[3][strands] = GLOSS[HAIR] * np.clip(1 + 0.7 * streak, 0, 2)
     for kind, colour in ((CLOTH, looks.cloth), (FRAME, looks.frame), (LENS, (0.012, 0.011, 0.012))):
-        paint[:, material == kind] = np.array([[*colour, GLOSS[kind]]], np.float32).T
+        those = np.flatnonzero(material == kind)
+        for plane, value in zip(paint, (*colour, GLOSS[kind]), strict=True):
+            plane[those] = value
     return paint
 
 

@@ -224,5 +224,6 @@ def _brow(canvas: Canvas, looks: Looks, curve: Array, half: Array, side: int, rn
     reach = np.interp(t, np.arange(CURVE_POINTS), half)
     place[:, 1] += reach * rng.uniform(-0.8, 0.8, 70)
     lean = np.stack([sign(side) * rng.uniform(0.1, 0.4, 70), rng.uniform(-0.3, 0.02, 70)], axis=-1)
-    hairs = [np.stack([p, p + d]) for p, d in zip(place, lean, strict=True)]
-    canvas.blend(hairs, np.array(looks.brows) * 0.8, 0.7, line=0.05, gloss=0.1)
+    canvas.blend(
+        list(np.stack([place, place + lean], axis=1)), np.array(looks.brows) * 0.8, 0.7, line=0.05, gloss=0.1
+    )
