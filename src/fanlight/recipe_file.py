@@ -49,16 +49,22 @@ def dump_toml(values: Mapping[str, Any]) -> str:
         steps = {key: value for key, value in content.items() if _is_table_list(value)}
         lines.append(f"[{table}]")
         lines += [
-            f"{key} = {_toml(v)}" for key, v in content.items() if key not in nested and key not in steps
+            f"{_name(key)} = {_toml(v)}"
+            for key, v in content.items()
+            if key not in nested and key not in steps
         ]
         for key, inner in nested.items():
-            lines += ["", f"[{table}.{key}]", *(f"{name} = {_toml(value)}" for name, value in inner.items())]
+            lines += [
+                "",
+                f"[{table}.{key}]",
+                *(f"{_name(name)} = {_toml(value)}" for name, value in inner.items()),
+            ]
         for key, rows in steps.items():
             for row in rows:
                 lines += [
                     "",
                     f"[[{table}.{key}]]",
-                    *(f"{name} = {_toml(value)}" for name, value in row.items()),
+                    *(f"{_name(name)} = {_toml(value)}" for name, value in row.items()),
                 ]
         lines.append("")
     return "\n".join(lines)
@@ -68,9 +74,13 @@ def _is_table_list(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
 
 
+def _name(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+        return "{ " + ", ".join(f"{_name(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, float):
