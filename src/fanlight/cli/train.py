@@ -88,18 +88,18 @@ def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Index:
     from fanlight.markup import Markup
 
     index = Index.read(recipe.data.index).select([*recipe.data.train, *recipe.data.val])
-    if int(os.environ.get("RANK", "0")) > 0 and not skip_invalid:
-        return index  # the leading process checks, and stops the others where it has to
+    leads = os.environ.get("RANK", "0") == "0"
+    if not leads and not skip_invalid:
+        return index  # the leading process checks for all
     problems = check_with_bar(index, Markup.load(recipe.data.markup))
     if problems and not skip_invalid:
         raise problems_error(index, problems)
-    if problems:
+    bad = sorted({problem.position for problem in problems})
+    if bad and leads:
         folder.mkdir(parents=True, exist_ok=True)
         write_problems(folder / SKIPPED, problems)
-        bad = sorted({problem.position for problem in problems})
         err.print(f"left out {len(bad)} of {len(index)} faces, listed in {folder / SKIPPED}")
-        index = index.drop(bad)
-    return index
+    return index.drop(bad)
 
 
 class TrainingBar:
