@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -355,3 +356,8 @@ def test_opencv_is_single_threaded_in_workers(faces: Index) -> None:
 
     dataset = Threads(faces, MARKUP, CropRule(), SIZE)
     assert run(dataset, 0, workers=1)[0]["threads"].tolist() == [1, 1]
+
+
+def test_a_dataset_can_be_sent_to_a_spawned_worker(faces: Index) -> None:
+    dataset = augmented(faces)
+    assert equal(pickle.loads(pickle.dumps(dataset))[(1, 3)], dataset[(1, 3)])
