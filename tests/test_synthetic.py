@@ -22,7 +22,7 @@ from fanlight.data.synthetic.layout import lay_out
 from fanlight.data.synthetic.person import Person, random_person
 from fanlight.data.synthetic.raster import rasterise
 from fanlight.data.synthetic.shade import Light, Lighting
-from fanlight.data.synthetic.shape import build_head, landmarks_on_head
+from fanlight.data.synthetic.shape import NECK_ROWS, build_head, landmarks_on_head
 from fanlight.data.synthetic.skin import LIP_GLOSS, WET_GLOSS, paint_face
 from fanlight.errors import InputError
 from fanlight.geometry import mirror_landmarks
@@ -155,7 +155,7 @@ def test_the_far_jaw_follows_the_visible_contour(yaw: float) -> None:
     size = 256
     person, view = bare_person(5), view_of(yaw)
     head = build_head(person, lay_out(person))
-    points = view.project(head.grid[:-16].reshape(-1, 3))  # without neck and shoulders
+    points = view.project(head.grid[:-NECK_ROWS].reshape(-1, 3))  # without neck and shoulders
     used = np.flatnonzero((head.mesh.triangles < len(points)).all(axis=1))
     nearness = np.ones(len(points))
     seen = rasterise(points, nearness, head.mesh.triangles[used], np.ones(len(used), np.bool_), size, size)

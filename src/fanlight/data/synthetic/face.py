@@ -69,7 +69,10 @@ def sit(seed: int, index: int, size: int = 256) -> Sitting:
 
 
 def draw_face(seed: int, index: int, size: int = 256) -> SyntheticFace:
-    """Draw face `index` of the endless series `seed`; the same arguments give the same bytes.
+    """Draw face `index` of the endless series `seed`.
+
+    The same arguments give the same bytes, in any order and process; other versions of numpy or OpenCV,
+    or another kind of processor, may round some pixels differently.
 
     Args:
         seed: of the series, 0 or more.

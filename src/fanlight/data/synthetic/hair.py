@@ -15,7 +15,7 @@ from fanlight.data.synthetic.shape import Head, Skull
 
 Array = NDArray[np.float64]
 
-SHELL_COLUMNS, SHELL_ROWS = 72, 34
+SHELL_COLUMNS, SHELL_ROWS = 60, 26
 
 
 @dataclass(frozen=True)

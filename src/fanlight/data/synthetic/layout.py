@@ -163,7 +163,7 @@ def _lips(anatomy: Anatomy, expression: Expression) -> tuple[Array, Array, Array
     thick = 1 + 0.3 * expression.pucker - 0.15 * np.clip(np.mean(expression.smile), 0, 1)
     gap = expression.open_mouth
     x = 0.5 * expression.jaw_shift + half * t
-    corner_y = 0.35 * gap - 0.6 * smile  # the corners hang half-way of the gap and rise with a smile
+    corner_y = 0.35 * gap - 0.05 - 0.7 * smile  # the corners hang half-way of the gap and rise with a smile
     line = mouth_y(anatomy) + corner_y * t**2 + 0.06 * np.cos(2.5 * np.pi * t) * (1 - t**2)
     belly = 1 - t**2
     cupid = 1 - 0.22 * np.exp(-((t / 0.16) ** 2))

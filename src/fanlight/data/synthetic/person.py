@@ -166,7 +166,7 @@ def random_anatomy(rng: Generator) -> Anatomy:
 
 def random_expression(rng: Generator) -> Expression:
     """Half of the mouths are closed, one eye pair in ten is shut; the sides differ a little."""
-    smile = around(rng, 0.2, 0.45)
+    smile = around(rng, 0.3, 0.45)
     brows = around(rng, 0.0, 0.45)
     eyes = 0.0 if rng.random() < 0.08 else float(np.clip(around(rng, 1.0, 0.22), 0.2, 1.45))
     wink = rng.random() < 0.03

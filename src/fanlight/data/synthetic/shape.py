@@ -20,8 +20,8 @@ from fanlight.data.synthetic.person import SIDES, Anatomy, Person, sign
 
 Array = NDArray[np.float64]
 
-FRONT_COLUMNS, BACK_COLUMNS = 72, 7  # the face's half of the circle; each quarter behind
-CROWN_ROWS, FACE_ROWS, NECK_ROWS = 10, 66, 18
+FRONT_COLUMNS, BACK_COLUMNS = 64, 6  # the face's half of the circle; each quarter behind
+CROWN_ROWS, FACE_ROWS, NECK_ROWS = 8, 56, 16
 FACE_TOP = 0.27  # share of the way from crown to jaw where the fine rows begin
 NECK_BOTTOM_Y = 34.0  # the shoulders end well below the image
 EAR_AZIMUTH = np.radians(84.0)  # the face's contour in front of the ear
@@ -42,7 +42,7 @@ def _row_shares() -> Array:
 AZIMUTHS = _azimuths()
 ROW_SHARES = _row_shares()
 JAW_ROW = len(ROW_SHARES) - 1
-FOREHEAD_ROWS = JAW_ROW - 38  # the rows above the brows
+FOREHEAD_ROWS = JAW_ROW - 32  # the rows above the brows
 
 
 class Skull:

@@ -46,7 +46,8 @@ def write_faces(
         count: how many faces.
         seed: of the series.
         size: side of the images, px.
-        workers: processes beside this one; 0 draws in this one.
+        workers: processes beside this one; 0 draws in this one. A script that asks for some keeps its own
+            work under `if __name__ == "__main__":`, because each of them imports it.
         progress: called as progress(done, count) now and then.
 
     Returns:
