@@ -81,7 +81,10 @@ class Predictor:
         """
         image = _rgb(image, channels)
         whole = (0, 0, image.shape[1], image.shape[0])
-        given = np.asarray([whole] if boxes is None else boxes, dtype=np.float64)
+        try:
+            given = np.asarray([whole] if boxes is None else boxes, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError(f"boxes {boxes!r}: give (N, 4) numbers, each left, top, right, bottom") from None
         if given.size == 0:
             return []
         if given.shape[-1:] != (4,) or given.ndim > 2:

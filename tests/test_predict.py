@@ -1,0 +1,183 @@
+"""The predictor: known places come out in image px through crop rule, offset, channel order and mirror."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import fanlight
+from fanlight.checkpoint import save_checkpoint
+from fanlight.errors import InputError
+from fanlight.geometry import CropRule, mirror_landmarks
+from fanlight.predict import Predictor, to_input
+from painted import OPTIONS, PLACES, dot_predictor, paint, untrained
+
+BOX = np.array([40.0, 30.0, 110.0, 96.0])
+LANDMARKS = BOX[:2] + PLACES * (BOX[2:] - BOX[:2])
+PHOTO = paint(LANDMARKS, 130, 150, 2.0)
+
+
+@pytest.mark.parametrize(
+    "crop", [CropRule(), CropRule(1.4, "max"), CropRule(2.0, "mean", 0.05, -0.1), CropRule(4.0)], ids=str
+)
+def test_dots_are_found_where_they_are(tmp_path: Path, crop: CropRule) -> None:
+    (face,) = dot_predictor(tmp_path, crop).predict(PHOTO, BOX)
+    np.testing.assert_allclose(face.landmarks, LANDMARKS, atol=0.15)  # of 70 px; uint8 and warping
+    assert face.landmarks.dtype == face.scores.dtype == face.box.dtype == np.float64
+    assert face.landmarks.shape == (5, 2)
+    assert face.scores.shape == (5,)
+    assert 0.2 < face.scores.min() <= face.scores.max() <= 1
+    assert face.box.tolist() == BOX.tolist()
+
+
+def test_the_offset_is_added_in_image_px(tmp_path: Path) -> None:
+    plain, moved = (
+        dot_predictor(tmp_path, offset=offset).predict(PHOTO, BOX)[0].landmarks
+        for offset in ((0, 0), (0.5, -0.25))
+    )
+    np.testing.assert_allclose(moved - plain, np.tile([0.5, -0.25], (5, 1)))
+
+
+def test_the_channel_order_is_heeded(tmp_path: Path) -> None:
+    predictor = dot_predictor(tmp_path)
+    (rgb,), (bgr,) = predictor.predict(PHOTO, BOX), predictor.predict(PHOTO[..., ::-1], BOX, channels="BGR")
+    assert np.array_equal(rgb.landmarks, bgr.landmarks)
+    (wrong,) = predictor.predict(PHOTO, BOX, channels="BGR")
+    assert np.abs(wrong.landmarks - LANDMARKS).max() > 10  # eyes and mouth change places
+
+
+def test_a_grey_photo_is_its_own_three_channels(tmp_path: Path) -> None:
+    predictor = Predictor(untrained(tmp_path))
+    grey = PHOTO.max(2)
+    (one,), (three,) = predictor.predict(grey, BOX), predictor.predict(np.repeat(grey[..., None], 3, 2), BOX)
+    assert np.array_equal(one.landmarks, three.landmarks)
+
+
+def test_without_boxes_the_whole_photo_is_the_face(tmp_path: Path) -> None:
+    predictor = dot_predictor(tmp_path, CropRule(1.0))
+    (face,) = predictor.predict(PHOTO)
+    assert face.box.tolist() == [0, 0, 150, 130]
+    np.testing.assert_allclose(face.landmarks, LANDMARKS, atol=0.3)
+
+
+@pytest.mark.parametrize(
+    "boxes", [BOX, BOX.tolist(), [BOX], BOX[None], [tuple(BOX)], BOX[None].astype(np.float32)]
+)
+def test_shapes_of_boxes(tmp_path: Path, boxes: object) -> None:
+    (face,) = dot_predictor(tmp_path).predict(PHOTO, boxes)  # type: ignore[arg-type]
+    np.testing.assert_allclose(face.landmarks, LANDMARKS, atol=0.2)
+
+
+@pytest.mark.parametrize("boxes", [[], np.empty((0, 4)), ()])
+def test_no_boxes_no_faces(tmp_path: Path, boxes: object) -> None:
+    assert dot_predictor(tmp_path).predict(PHOTO, boxes) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "words"),
+    [
+        ([[1, 2, 3]], ["(1, 3)", "(N, 4)"]),
+        (np.zeros((2, 2, 4)), ["(2, 2, 4)", "(N, 4)"]),
+        ([[10, 10, 5, 20]], ["[10.0, 10.0, 5.0, 20.0]", "left < right"]),
+        ([[0, 0, np.nan, 9]], ["nan", "finite"]),
+        ([[0, 0, 9, 9], [1, 2, 3]], ["(N, 4)"]),
+        (["face"], ["'face'", "(N, 4)"]),
+    ],
+)
+def test_boxes_that_cannot_be_used(tmp_path: Path, boxes: object, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        dot_predictor(tmp_path).predict(PHOTO, boxes)  # type: ignore[arg-type]
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [PHOTO.astype(np.float32), PHOTO[..., :2], PHOTO[None], np.zeros((0, 5, 3), np.uint8), np.uint8(3)],
+)
+def test_images_that_cannot_be_used(tmp_path: Path, image: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"give \(H, W, 3\) or \(H, W\) of type uint8"):
+        dot_predictor(tmp_path).predict(image, BOX)
+
+
+def test_an_unknown_channel_order_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'RGBA'"):
+        dot_predictor(tmp_path).predict(PHOTO, BOX, channels="RGBA")  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------ mirroring
+
+
+def test_mirroring_finds_the_same_places_and_names(tmp_path: Path) -> None:
+    """The network sees the mirrored crop, where it calls the subject's left eye the right one."""
+    predictor = dot_predictor(tmp_path)
+    (face,) = predictor.predict(PHOTO, BOX, flip=True)
+    np.testing.assert_allclose(face.landmarks, LANDMARKS, atol=0.15)
+    crops = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8))
+    plain, mirrored = predictor.predict_crops(crops)[0], predictor.predict_mirrored(crops)[0]
+    both = predictor.predict_crops(crops, flip=True)[0]
+    torch.testing.assert_close(both, (plain + mirrored) / 2)
+
+
+@pytest.mark.parametrize("trained", [True, False], ids=["dots", "random weights"])
+def test_the_prediction_of_a_mirrored_photo_is_the_mirrored_prediction(tmp_path: Path, trained: bool) -> None:
+    """With flip, for any network whatever: both photos give the same two crops."""
+    predictor = dot_predictor(tmp_path) if trained else Predictor(untrained(tmp_path))
+    photo = np.maximum(PHOTO, np.random.default_rng(0).integers(0, 90, PHOTO.shape, np.uint8))
+    box_mirrored = np.array([150 - BOX[2], BOX[1], 150 - BOX[0], BOX[3]])
+    (face,) = predictor.predict(photo, BOX, flip=True)
+    (other,) = predictor.predict(photo[:, ::-1], box_mirrored, flip=True)
+    expected = mirror_landmarks(face.landmarks, 150, predictor.markup.mirror)
+    np.testing.assert_allclose(other.landmarks, expected, atol=0.05)
+    np.testing.assert_allclose(other.scores, face.scores[list(predictor.markup.mirror)], atol=0.02)
+
+
+# ------------------------------------------------------------------ batches, files, the network's input
+
+
+def test_batching_does_not_change_results(tmp_path: Path) -> None:
+    boxes = BOX + np.random.default_rng(0).uniform(-6, 6, (7, 4))
+    all_at_once, few = (Predictor(untrained(tmp_path), batch_size=size) for size in (32, 3))
+    together = all_at_once.predict(PHOTO, boxes, flip=True)
+    assert len(together) == 7
+    for face, other, box in zip(together, few.predict(PHOTO, boxes, flip=True), boxes, strict=True):
+        np.testing.assert_allclose(other.landmarks, face.landmarks, atol=1e-3)
+        (alone,) = few.predict(PHOTO, box, flip=True)
+        np.testing.assert_allclose(alone.landmarks, face.landmarks, atol=1e-3)
+        assert face.box.tolist() == box.tolist()
+
+
+def test_load_gives_the_saved_network(tmp_path: Path) -> None:
+    checkpoint = untrained(tmp_path, CropRule(1.5), (0.5, 0.5))
+    path = save_checkpoint(tmp_path / "a.ckpt", checkpoint)
+    (face,), (loaded,) = (p.predict(PHOTO, BOX) for p in (Predictor(checkpoint), fanlight.load(path, "cpu")))
+    assert np.array_equal(loaded.landmarks, face.landmarks)
+    assert fanlight.load(str(path)).markup == checkpoint.markup
+
+
+def test_predicting_leaves_the_photo_alone(tmp_path: Path) -> None:
+    photo = PHOTO.copy()
+    photo.flags.writeable = False
+    dot_predictor(tmp_path).predict(photo, BOX, flip=True)
+    assert np.array_equal(photo, PHOTO)
+
+
+def test_the_networks_input() -> None:
+    crops = torch.zeros(1, 2, 3, 3, dtype=torch.uint8)
+    crops[0, 1, 2] = torch.tensor([255, 51, 0])
+    images = to_input(crops)
+    assert images.shape == (1, 3, 2, 3)
+    assert images[0, :, 1, 2].tolist() == pytest.approx([1, 0.2, 0])
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_gradients_are_not_kept(tmp_path: Path) -> None:
+    landmarks, scores = Predictor(untrained(tmp_path)).predict_crops(
+        torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+    )
+    assert not landmarks.requires_grad
+    assert landmarks.shape == (1, OPTIONS.points, 2)
+    assert scores.shape == (1, OPTIONS.points)
