@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from fanlight.checkpoint import Checkpoint, load_checkpoint
 from fanlight.config import Recipe
-from fanlight.data.augment import Augmentation
-from fanlight.data.dataset import Batch, EpochSampler, FaceDataset, make_loader
 from fanlight.data.index import Index
-from fanlight.device import Team, choose_precision, join_team, keep_freed_memory
+from fanlight.device import Team, join_team, keep_freed_memory
 from fanlight.distance import possible_normalisers
 from fanlight.errors import InputError
 from fanlight.evaluate import predict_loader
-from fanlight.loss import AlignmentLoss
+from fanlight.learner import Learner
+from fanlight.loaders import training_feed, validation_feed
 from fanlight.markup import Markup
 from fanlight.metric import measure
-from fanlight.model import FAN
-from fanlight.optimise import WeightAverage, learning_rate, make_optimiser
-from fanlight.predict import Predictor, to_input
+from fanlight.optimise import learning_rate
+from fanlight.predict import Predictor
 from fanlight.run import Ranked, Run
 
-LOG_STEPS = 20  # steps between two looks at the loss: each look waits for the device
+LOOK_STEPS = 20  # steps between two looks at the loss and the clock: each look waits for the device
 
 
 class Progress(Protocol):
@@ -101,148 +96,90 @@ def train(
 
 
 class _Training:
-    """One process's part of a run: what the loop works with, and the loop."""
+    """One process's part of a run: the loop, and what happens now and then."""
 
     def __init__(
         self, recipe: Recipe, index: Index, folder: Path, progress: Progress, team: Team, resume: bool
     ) -> None:
         self.recipe, self.team, self.progress, self.index = recipe, team, progress, index
-        settings = recipe.train
-        torch.manual_seed(settings.seed)
         self.markup = Markup.load(recipe.data.markup)
-        self.loader, self.sampler = self._train_loader()
-        self.val_set, self.val_loader = self._val_loader()
-        self.steps_per_epoch = len(self.sampler)
-        self.total_steps = settings.epochs * self.steps_per_epoch
-        self.validate_every = max(1, round(self.steps_per_epoch / settings.validations_per_epoch))
-
-        self.model = FAN(recipe.model).to(team.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = WeightAverage(self.model, settings.ema)
-        self.optimiser = make_optimiser(self.model, recipe.optimiser)
-        self.precision = choose_precision(settings.precision, team.device)
-        self.scaler = torch.amp.GradScaler(team.device.type, enabled=self.precision == torch.float16)
-        self.loss = AlignmentLoss(recipe.loss, recipe.decoder)
+        self.train_feed = training_feed(recipe, index, self.markup, team)
+        self.val_feed = validation_feed(recipe, index, self.markup, team)
+        self.learner = Learner(recipe, team)
         self.position, ranked = Position(), tuple[Ranked, ...]()
         if resume:
             ranked = self._restore(folder / "checkpoints" / "last.ckpt")
-        self.network = self._wrap()
         self.run_folder = Run(folder, recipe, ranked, self.position.step) if team.leads else None
-
-    # ------------------------------------------------------------------ the loop
+        self.steps_per_epoch = len(self.train_feed.sampler)
+        self.total_steps = recipe.train.epochs * self.steps_per_epoch
+        self.validate_every = max(1, round(self.steps_per_epoch / recipe.train.validations_per_epoch))
 
     def run(self) -> Outcome | None:
+        """Train from where the run is to its end."""
         started = time.monotonic() - self.position.seconds
         if self.team.leads:
             self.progress.begin(self.total_steps, self.position.step)
-        sums = _RunningMeans()
+        means = _RunningMeans()
         share = self._share_done()
         stopped = self._why_stop(share)  # a run that goes on may have nothing left to do
         while stopped is None:
             epoch, first_batch = divmod(self.position.step, self.steps_per_epoch)
-            self.sampler.set_epoch(epoch, first_batch)
-            for batch in self.loader:
-                rate = self._set_learning_rate(share)
-                sums.add(self._step(batch))
-                self.average.update()
+            self.train_feed.sampler.set_epoch(epoch, first_batch)
+            for batch in self.train_feed.loader:
+                means.add(self.learner.step(batch, self._learning_rate(share)))
                 self.position.step += 1
                 self.position.seconds = time.monotonic() - started
-                look = self.position.step % LOG_STEPS == 0 or self.position.step % self.validate_every == 0
-                if look or self.recipe.schedule.clock == "epochs":
-                    share = self._share_done()
-                if look:
-                    self._log(sums, rate, share)
-                stopped = self._why_stop(share)
-                if self.position.step % self.validate_every == 0 or stopped:
-                    self._validate(sums, rate)
+                validate = self.position.step % self.validate_every == 0
+                if validate or self.position.step % LOOK_STEPS == 0 or self.position.step == self.total_steps:
+                    share = self._look(means)
+                    stopped = self._why_stop(share)
+                if validate or stopped:
+                    self._validate(means, share)
                 if stopped:
                     break
         return self._finish(stopped)
 
-    def _step(self, batch: Batch) -> dict[str, Tensor]:
-        """One optimiser step on this process's share of a batch; returns the mean losses, on the device."""
-        self.model.train()
-        self.optimiser.zero_grad(set_to_none=True)
-        parts = self.recipe.train.accumulate
-        totals: dict[str, Tensor] = {}
-        for number, part in enumerate(_split(batch, parts)):
-            last = number == parts - 1
-            with contextlib.nullcontext() if last else self._no_sync():
-                images = to_input(part["image"].to(self.team.device, non_blocking=True))
-                landmarks = part["landmarks"].to(self.team.device, non_blocking=True)
-                weight = part["weight"].to(self.team.device, non_blocking=True)
-                with self._autocast():
-                    heatmaps = self.network(images)
-                losses = self.loss(heatmaps, landmarks, images.shape[-1], weight)
-                self.scaler.scale(losses["total"] / parts).backward()
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0) + value.detach() / parts
-        if self.recipe.optimiser.clip_norm:
-            self.scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optimiser.clip_norm)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        return totals
-
-    def _set_learning_rate(self, share: float) -> float:
+    def _learning_rate(self, share: float) -> float:
         epoch = self.position.step / self.steps_per_epoch
-        rate = learning_rate(self.recipe.optimiser.lr, self.recipe.schedule, share, epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        return rate
+        if self.recipe.schedule.clock == "epochs":
+            share = self.position.step / self.total_steps
+        return learning_rate(self.recipe.optimiser.lr, self.recipe.schedule, share, epoch)
 
     def _share_done(self) -> float:
-        """How much of the run is done, by the schedule's clock."""
-        if self.recipe.schedule.clock == "time":
-            seconds = self.team.from_leader(self.position.seconds)
-            return min(seconds / (60 * self.recipe.train.max_minutes), 1.0)
-        return self.position.step / self.total_steps
+        """How much of the run is done, by its epochs or its minutes; the same in all processes."""
+        limit = 60 * self.recipe.train.max_minutes
+        by_time = self.position.seconds / limit if limit else 0.0
+        return self.team.from_leader(min(max(self.position.step / self.total_steps, by_time), 1.0))
 
     def _why_stop(self, share: float) -> str | None:
-        if self.position.step >= self.total_steps:
-            return "epochs"
-        limit = 60 * self.recipe.train.max_minutes
-        ask = self.team.size == 1 or self.position.step % LOG_STEPS == 0  # asking the leader takes time
-        if limit and ask and self.team.from_leader(self.position.seconds) >= limit:
-            return "time"
-        return None
+        if share < 1:
+            return None
+        return "epochs" if self.position.step >= self.total_steps else "time"
 
-    # ------------------------------------------------------------------ what happens now and then
-
-    def _log(self, sums: _RunningMeans, rate: float, share: float) -> None:
-        """Look at the loss: the only place, besides validation, where the host waits for the device."""
-        means = sums.read(self.team)
-        if not math.isfinite(means["total"]):
-            self._stop_on_nan("the loss is", means)
+    def _look(self, means: _RunningMeans) -> float:
+        """Look at the loss and the clock; only this and validation make the host wait for the device."""
+        share, losses = self._share_done(), means.read(self.team)
+        if not math.isfinite(losses["total"]):
+            self._stop_on_nan(losses)
         if self.run_folder:
-            self.run_folder.plot(
-                self.position.step, {**{f"train/{k}": v for k, v in means.items()}, "train/lr": rate}
-            )
-            self.progress.advance(self.position.step, share, {"loss": means["total"], "lr": rate})
+            lr = self._learning_rate(share)
+            figures = {**{f"train/{name}": value for name, value in losses.items()}, "train/lr": lr}
+            self.run_folder.plot(self.position.step, figures)
+            self.progress.advance(self.position.step, share, {"loss": losses["total"], "lr": lr})
+        return share
 
-    def _stop_on_nan(self, what: str, means: Mapping[str, float]) -> None:
-        broken = ", ".join(f"{name} = {value}" for name, value in means.items())
-        kept = "there is no checkpoint yet"
-        if self.run_folder and self.run_folder.best.exists():
-            kept = f"the last good checkpoints are kept beside {self.run_folder.best}"
+    def _stop_on_nan(self, losses: Mapping[str, float]) -> NoReturn:
+        kept = self.run_folder.checkpoints if self.run_folder else "the run's folder"
+        broken = ", ".join(f"{name} = {value}" for name, value in losses.items())
         raise InputError(
-            f"{what} no longer a number (loss: {broken}) at step {self.position.step}: training stopped; {kept}; "
-            "lower optimiser.lr, or set optimiser.clip_norm = 1.0"
+            f"the loss is no longer a number ({broken}) at step {self.position.step}: training stopped, and the "
+            f"last good checkpoints are kept in {kept}; lower optimiser.lr, or set optimiser.clip_norm = 1.0"
         )
 
-    def _weights_are_finite(self) -> bool:
-        """False if any process has a weight that is no number: a finite loss may have made it just now."""
-        finite = [values.isfinite().all() for values in self.average.weights().values()]
-        return float(self.team.mean(torch.stack(finite).all().float())) == 1
-
-    def _validate(self, sums: _RunningMeans, rate: float) -> None:
-        """Judge the averaged weights, write a row and save."""
-        losses = sums.read(self.team)
-        if not math.isfinite(losses["total"]):
-            self._stop_on_nan("the loss is", losses)
-        if not self._weights_are_finite():
-            self._stop_on_nan("a weight is", losses)
-        sums.reset()
-        metrics = self._judge()
+    def _validate(self, means: _RunningMeans, share: float) -> None:
+        """Judge the averaged weights, save them, and write a row; the loss was looked at just before."""
+        metrics, losses = self._judge(), means.read(self.team)
+        means.reset()
         if not self.run_folder:
             return
         step = self.position.step
@@ -251,107 +188,46 @@ class _Training:
             "epoch": round(step / self.steps_per_epoch, 3),
             "minutes": round(self.position.seconds / 60, 3),
             "images": step * self.recipe.train.batch_size,
-            "lr": rate,
+            "lr": self._learning_rate(share),
             **{f"train_{name}": value for name, value in losses.items()},
             **metrics,
         }
+        best = self.run_folder.save(self._checkpoint(metrics, self._state()), step)
         self.run_folder.plot(step, {f"val/{name}": value for name, value in metrics.items()})
-        self.run_folder.record(row)  # first: a row without its checkpoint is dropped when the run goes on
-        best = self.run_folder.save(self._checkpoint(metrics), step)
+        self.run_folder.record(row)
         self.progress.validated(row, best)
 
     def _judge(self) -> dict[str, float]:
         """Validation metrics of the averaged weights, each face counted once over all processes."""
-        predictor = Predictor(self._checkpoint({}, training=False), self.team.device)
-        with self._autocast():
-            found = predict_loader(predictor, self.val_loader, self.recipe.train.flip)
-        gathered = self.team.gather((found.positions, found.landmarks(self.recipe.train.flip)))
+        flip = self.recipe.train.flip
+        predictor = Predictor(self._checkpoint({}, {}), self.team.device)
+        with self.learner.autocast():
+            found = predict_loader(predictor, self.val_feed.loader, flip)
+        gathered = self.team.gather((found.positions, found.landmarks(flip)))
         positions, predicted = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
-        return measure(self._metric_keys(), predicted, self.val_set.landmarks_image[positions], self.markup)
-
-    def _metric_keys(self) -> list[str]:
+        truth = self.val_feed.dataset.landmarks_image[positions]
         normalisers = [n for n in ("box", "interocular") if n in possible_normalisers(self.markup)]
         keys = [f"nme_{n}" for n in normalisers] + ["auc_box_0.07", "fr_box_0.07", "macc_box_0.07"]
-        return list(dict.fromkeys([*keys, self.recipe.train.rank_by]))
+        return measure(list(dict.fromkeys([*keys, self.recipe.train.rank_by])), predicted, truth, self.markup)
 
-    def _checkpoint(self, metrics: Mapping[str, float], training: bool = True) -> Checkpoint:
-        state = {
-            "weights": self.model.state_dict(),
-            "updates": self.average.updates,
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "step": self.position.step,
-            "seconds": self.position.seconds,
-        }
+    def _state(self) -> dict[str, Any]:
+        return {**self.learner.state(), "step": self.position.step, "seconds": self.position.seconds}
+
+    def _checkpoint(self, metrics: Mapping[str, float], training: Mapping[str, Any]) -> Checkpoint:
         return Checkpoint(
             options=self.recipe.model,
-            weights=self.average.weights(),
+            weights=self.learner.average.weights(),
             markup=self.markup,
             decoder=self.recipe.decoder,
             crop=self.recipe.crop,
             recipe=self.recipe.to_dict(),
             metrics=metrics,
             provenance=_provenance(self.index),
-            training=state if training else {},
+            training=training,
         )
-
-    def _finish(self, stopped: str) -> Outcome | None:
-        if not self.run_folder:
-            return None
-        self.run_folder.close()
-        best = self.run_folder.best
-        return Outcome(best, load_checkpoint(best).metrics, stopped)
-
-    # ------------------------------------------------------------------ setting up
-
-    def _train_loader(self) -> tuple[DataLoader[Batch], EpochSampler]:
-        recipe, settings = self.recipe, self.recipe.train
-        faces = self.index.select(recipe.data.train)
-        augmentation = Augmentation(recipe.augment, recipe.model.input_size, self.markup.mirror)
-        dataset = FaceDataset(
-            faces, self.markup, recipe.crop, recipe.model.input_size, augmentation, settings.seed
-        )
-        step = self.team.size * settings.accumulate
-        if settings.batch_size % step:
-            raise InputError(
-                f"train.batch_size = {settings.batch_size} cannot be shared by {self.team.size} processes with "
-                f"train.accumulate = {settings.accumulate}: take a multiple of {step}"
-            )
-        sampler = EpochSampler(
-            len(dataset),
-            settings.batch_size,
-            seed=settings.seed,
-            rank=self.team.rank,
-            world_size=self.team.size,
-        )
-        return make_loader(dataset, sampler, settings.workers), sampler
-
-    def _val_loader(self) -> tuple[FaceDataset, DataLoader[Batch]]:
-        recipe, team = self.recipe, self.team
-        faces = self.index.select(recipe.data.val)
-        dataset = FaceDataset(faces, self.markup, recipe.crop, recipe.model.input_size)
-        size = 32 * team.size
-        sampler = EpochSampler(
-            len(dataset), size, shuffle=False, drop_last=False, rank=team.rank, world_size=team.size
-        )
-        return dataset, make_loader(dataset, sampler, recipe.train.workers)
-
-    def _wrap(self) -> Callable[[Tensor], list[Tensor]]:
-        """The model as the loop calls it: compiled if asked for, synchronised if there are several."""
-        network: nn.Module = self.model
-        if self.team.size > 1:
-            ids = [self.team.device.index] if self.team.device.type == "cuda" else None
-            network = DistributedDataParallel(network, device_ids=ids)
-        return torch.compile(network) if self.recipe.train.compile else network
-
-    def _no_sync(self) -> contextlib.AbstractContextManager[None]:
-        no_sync = getattr(self.network, "no_sync", None)
-        return no_sync() if no_sync else contextlib.nullcontext()
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.team.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def _restore(self, path: Path) -> tuple[Ranked, ...]:
+        """Go on from a checkpoint; gives the checkpoints kept until then."""
         checkpoint = load_checkpoint(path)
         state = checkpoint.training
         if not state:
@@ -360,12 +236,16 @@ class _Training:
             raise InputError(
                 f"{path}: the network differs from the recipe's: resume with the run's own recipe"
             )
-        self.model.load_state_dict(state["weights"])
-        self.average.restore(checkpoint.weights, state["updates"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        self.learner.restore(state, checkpoint.weights)
         self.position = Position(state["step"], state["seconds"])
         return tuple(Ranked(file, value) for file, value in state["ranked"])
+
+    def _finish(self, stopped: str) -> Outcome | None:
+        if not self.run_folder:
+            return None
+        self.run_folder.close()
+        best = self.run_folder.best
+        return Outcome(best, load_checkpoint(best).metrics, stopped)
 
 
 class _RunningMeans:
@@ -388,11 +268,6 @@ class _RunningMeans:
         names = list(self._sums)
         means = team.mean(torch.stack([self._sums[name].float() for name in names])) / self._count
         return dict(zip(names, means.tolist(), strict=True))
-
-
-def _split(batch: Batch, parts: int) -> Iterator[Batch]:
-    for piece in zip(*(values.chunk(parts) for values in batch.values()), strict=True):
-        yield dict(zip(batch, piece, strict=True))
 
 
 def _provenance(index: Index) -> dict[str, Any]:

@@ -124,8 +124,8 @@ def _markup_of(index: Index, given: str | None) -> Markup:
             continue
         if count not in known:
             raise InputError(
-                f"{sample.landmarks_path}: has {count} points, and no built-in mark-up has as many: name the file of "
-                "yours by --markup"
+                f"{sample.landmarks_path}: has {count} points, and no built-in mark-up has as many: "
+                "name the file of yours by --markup"
             )
         err.print(f"mark-up {known[count].name}, by the {count} points of {sample.landmarks_path.name}")
         return known[count]

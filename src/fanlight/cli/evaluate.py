@@ -113,7 +113,7 @@ def _write_report(
     options, decoder = checkpoint.options, checkpoint.decoder
     facts = {
         "Checkpoint": str(path),
-        "Network": f"FAN, {options.stacks} stacks of {options.features} features, {parameters / 1e6:.2f} M parameters",
+        "Network": f"FAN of {options.stacks} x {options.features} features, {parameters / 1e6:.2f} M parameters",
         "Input": f"{options.input_size} px, heatmaps of {options.heatmap_size} px",
         "Mark-up": f"{checkpoint.markup.name}, {checkpoint.markup.count} points",
         "Decoder": f"centroid, radius {decoder.radius:g}, gamma {decoder.gamma:g}, border {decoder.border}",

@@ -1,0 +1,110 @@
+"""A network that learns: one optimiser step, and the state that going on takes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fanlight.config import Recipe
+from fanlight.data.dataset import Batch
+from fanlight.device import Team, choose_precision
+from fanlight.loss import AlignmentLoss
+from fanlight.model import FAN
+from fanlight.optimise import WeightAverage, make_optimiser
+from fanlight.predict import to_input
+
+
+class Learner:
+    """A process's copy of the network with its optimiser and moving average.
+
+    Args:
+        recipe: all settings.
+        team: the processes that learn together.
+    """
+
+    def __init__(self, recipe: Recipe, team: Team) -> None:
+        settings = recipe.train
+        torch.manual_seed(settings.seed)
+        self.device, self.parts, self.clip_norm = team.device, settings.accumulate, recipe.optimiser.clip_norm
+        self.model = FAN(recipe.model).to(team.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = WeightAverage(self.model, settings.ema)
+        self.optimiser = make_optimiser(self.model, recipe.optimiser)
+        self.precision = choose_precision(settings.precision, team.device)
+        self.scaler = torch.amp.GradScaler(team.device.type, enabled=self.precision == torch.float16)
+        self.loss = AlignmentLoss(recipe.loss, recipe.decoder)
+        self._network: Callable[[Tensor], list[Tensor]] = self.model
+        if team.size > 1:
+            ids = [team.device.index] if team.device.type == "cuda" else None
+            self._network = DistributedDataParallel(self.model, device_ids=ids)
+        if settings.compile:
+            self._network = torch.compile(self._network)
+
+    def step(self, batch: Batch, lr: float) -> dict[str, Tensor]:
+        """Learn from this process's share of a batch.
+
+        The share is cut into the recipe's ``accumulate`` parts, whose gradients add up; processes exchange
+        gradients with the last part. Nothing here waits for the device.
+
+        Returns:
+            The mean losses, on the device.
+        """
+        self.model.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.optimiser.zero_grad(set_to_none=True)
+        totals: dict[str, Tensor] = {}
+        for number, part in enumerate(_split(batch, self.parts), 1):
+            with contextlib.nullcontext() if number == self.parts else self._no_sync():
+                losses = self._losses(part)
+                self.scaler.scale(losses["total"] / self.parts).backward()
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0) + value.detach() / self.parts
+        if self.clip_norm:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.average.update()
+        return totals
+
+    def autocast(self) -> torch.autocast:
+        """Compute in the run's precision inside the block."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+
+    def state(self) -> dict[str, Any]:
+        """What ``restore`` needs beside the averaged weights."""
+        return {
+            "weights": self.model.state_dict(),
+            "updates": self.average.updates,
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any], averaged: Mapping[str, Tensor]) -> None:
+        """Go on from a state and its averaged weights."""
+        self.model.load_state_dict(state["weights"])
+        self.average.restore(averaged, state["updates"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        images, landmarks, weight = (
+            batch[name].to(self.device, non_blocking=True) for name in ("image", "landmarks", "weight")
+        )
+        with self.autocast():
+            heatmaps = self._network(to_input(images))
+        return self.loss(heatmaps, landmarks, images.shape[1], weight)
+
+    def _no_sync(self) -> contextlib.AbstractContextManager[None]:
+        no_sync = getattr(self._network, "no_sync", None)
+        return no_sync() if no_sync else contextlib.nullcontext()
+
+
+def _split(batch: Batch, parts: int) -> Iterator[Batch]:
+    for piece in zip(*(values.chunk(parts) for values in batch.values()), strict=True):
+        yield dict(zip(batch, piece, strict=True))

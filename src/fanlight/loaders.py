@@ -1,0 +1,63 @@
+"""The loaders of a run: its training and its validation faces, shared out among its processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch.utils.data import DataLoader
+
+from fanlight.config import Recipe
+from fanlight.data.augment import Augmentation
+from fanlight.data.dataset import Batch, EpochSampler, FaceDataset, make_loader
+from fanlight.data.index import Index
+from fanlight.device import Team
+from fanlight.errors import InputError
+from fanlight.markup import Markup
+
+VAL_BATCH = 32  # faces per process that validation runs through the network at once
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A data set and the batches of it that this process gets."""
+
+    dataset: FaceDataset
+    sampler: EpochSampler
+    loader: DataLoader[Batch]
+
+
+def training_feed(recipe: Recipe, index: Index, markup: Markup, team: Team) -> Feed:
+    """Augmented faces of the recipe's train partitions, in an order drawn for each epoch.
+
+    Raises:
+        InputError: the batch cannot be shared out, or the faces cannot be used.
+    """
+    settings = recipe.train
+    step = team.size * settings.accumulate
+    if settings.batch_size % step:
+        raise InputError(
+            f"train.batch_size = {settings.batch_size} cannot be shared by {team.size} processes with "
+            f"train.accumulate = {settings.accumulate}: take a multiple of {step}"
+        )
+    size = recipe.model.input_size
+    augmentation = Augmentation(recipe.augment, size, markup.mirror)
+    faces = index.select(recipe.data.train)
+    dataset = FaceDataset(faces, markup, recipe.crop, size, augmentation, settings.seed)
+    sampler = EpochSampler(
+        len(dataset), settings.batch_size, seed=settings.seed, rank=team.rank, world_size=team.size
+    )
+    return Feed(dataset, sampler, make_loader(dataset, sampler, settings.workers))
+
+
+def validation_feed(recipe: Recipe, index: Index, markup: Markup, team: Team) -> Feed:
+    """The recipe's val partitions as they are, each face once over all processes."""
+    dataset = FaceDataset(index.select(recipe.data.val), markup, recipe.crop, recipe.model.input_size)
+    sampler = EpochSampler(
+        len(dataset),
+        VAL_BATCH * team.size,
+        shuffle=False,
+        drop_last=False,
+        rank=team.rank,
+        world_size=team.size,
+    )
+    return Feed(dataset, sampler, make_loader(dataset, sampler, recipe.train.workers))
