@@ -79,7 +79,7 @@ def markup(folder: Path) -> Markup:
 
 
 class DotFinder(nn.Module):
-    """Heatmaps as large as the images, with the dots, named as a trained network would: by where they are in what it sees."""
+    """The dots as heatmaps, as large as the images; sides are told by where a dot is in what it sees."""
 
     def forward(self, images: Tensor) -> list[Tensor]:
         left = (torch.arange(images.shape[-1]) < images.shape[-1] / 2).float()

@@ -76,6 +76,11 @@ class Learner:
         """Compute in the run's precision inside the block."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
+    def is_sound(self, team: Team) -> bool:
+        """False if a weight is no number in any process: a step whose loss was finite may have made it so."""
+        finite = [values.isfinite().all() for values in self.average.weights().values()]
+        return float(team.mean(torch.stack(finite).all().float())) == 1
+
     def state(self) -> dict[str, Any]:
         """What ``restore`` needs beside the averaged weights."""
         return {

@@ -130,7 +130,8 @@ class _Training:
                 self.position.step += 1
                 self.position.seconds = time.monotonic() - started
                 validate = self.position.step % self.validate_every == 0
-                if validate or self.position.step % LOOK_STEPS == 0 or self.position.step == self.total_steps:
+                look = self.position.step % LOOK_STEPS == 0 or self.position.step == self.total_steps
+                if validate or look or self._is_late():
                     share = self._look(means)
                     stopped = self._why_stop(share)
                 if validate or stopped:
@@ -156,11 +157,16 @@ class _Training:
             return None
         return "epochs" if self.position.step >= self.total_steps else "time"
 
+    def _is_late(self) -> bool:
+        """True once the time is up, where that can be told without asking another process."""
+        limit = 60 * self.recipe.train.max_minutes
+        return self.team.size == 1 and 0 < limit <= self.position.seconds
+
     def _look(self, means: _RunningMeans) -> float:
         """Look at the loss and the clock; only this and validation make the host wait for the device."""
         share, losses = self._share_done(), means.read(self.team)
         if not math.isfinite(losses["total"]):
-            self._stop_on_nan(losses)
+            self._stop_on_nan("the loss is", losses)
         if self.run_folder:
             lr = self._learning_rate(share)
             figures = {**{f"train/{name}": value for name, value in losses.items()}, "train/lr": lr}
@@ -168,17 +174,22 @@ class _Training:
             self.progress.advance(self.position.step, share, {"loss": losses["total"], "lr": lr})
         return share
 
-    def _stop_on_nan(self, losses: Mapping[str, float]) -> NoReturn:
-        kept = self.run_folder.checkpoints if self.run_folder else "the run's folder"
+    def _stop_on_nan(self, what: str, losses: Mapping[str, float]) -> NoReturn:
         broken = ", ".join(f"{name} = {value}" for name, value in losses.items())
+        kept = "there is no checkpoint yet"
+        if self.run_folder and self.run_folder.best.exists():
+            kept = f"the last good checkpoints are kept in {self.run_folder.checkpoints}"
         raise InputError(
-            f"the loss is no longer a number ({broken}) at step {self.position.step}: training stopped, and the "
-            f"last good checkpoints are kept in {kept}; lower optimiser.lr, or set optimiser.clip_norm = 1.0"
+            f"{what} no longer a number (loss: {broken}) at step {self.position.step}: training stopped; {kept}; "
+            "lower optimiser.lr, or set optimiser.clip_norm = 1.0"
         )
 
     def _validate(self, means: _RunningMeans, share: float) -> None:
         """Judge the averaged weights, save them, and write a row; the loss was looked at just before."""
-        metrics, losses = self._judge(), means.read(self.team)
+        losses = means.read(self.team)
+        if not self.learner.is_sound(self.team):
+            self._stop_on_nan("a weight is", losses)
+        metrics = self._judge()
         means.reset()
         if not self.run_folder:
             return
@@ -192,9 +203,9 @@ class _Training:
             **{f"train_{name}": value for name, value in losses.items()},
             **metrics,
         }
-        best = self.run_folder.save(self._checkpoint(metrics, self._state()), step)
         self.run_folder.plot(step, {f"val/{name}": value for name, value in metrics.items()})
-        self.run_folder.record(row)
+        self.run_folder.record(row)  # first: a row without its checkpoint is dropped when the run goes on
+        best = self.run_folder.save(self._checkpoint(metrics, self._state()), step)
         self.progress.validated(row, best)
 
     def _judge(self) -> dict[str, float]:

@@ -1,0 +1,525 @@
+"""Training: it learns, goes on exactly, survives accidents, and leaves behind what it should."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import fanlight
+from fanlight.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fanlight.config import Recipe
+from fanlight.data.dataset import Batch
+from fanlight.data.index import Index
+from fanlight.errors import InputError
+from fanlight.evaluate import evaluate
+from fanlight.learner import Learner
+from fanlight.metric import Metric
+from fanlight.run import open_recipe
+from fanlight.train import Outcome, train
+from painted import make_faces, make_index, paint
+
+MODEL = {"stacks": 1, "features": 8, "depth": 2, "stem_features": 8, "input_size": 32, "stem_pool": 1}
+STILL = {"geometry": {"mirror": 0, "probability": 0}, "photometric": []}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """16 faces to learn from, 7 to validate on."""
+    return Index.read(make_index(tmp_path_factory.mktemp("faces")))
+
+
+def make_recipe(index: Index, **tables: dict[str, Any]) -> Recipe:
+    """Tiny settings, 4 steps an epoch; tables given are laid over them."""
+    values: dict[str, dict[str, Any]] = {
+        "data": {
+            "index": str(index.path),
+            "markup": str(index.path.parent / "five.toml"),
+            "train": ["dots/train"],
+            "val": ["dots/val"],
+        },
+        "model": MODEL,
+        "augment": STILL,
+        "decoder": {"radius": 0.3},
+        "optimiser": {"name": "adamw", "lr": 3e-3},
+        "schedule": {"name": "constant"},
+        "train": {"epochs": 2, "batch_size": 4, "workers": 0, "device": "cpu", "precision": "float32"},
+    }
+    for table, given in tables.items():
+        values[table] = {**values.get(table, {}), **given}
+    return Recipe.from_dict(values)
+
+
+class Diary:
+    """Notes what training tells."""
+
+    def __init__(self) -> None:
+        self.began: list[tuple[int, int]] = []
+        self.advanced: list[tuple[int, float]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.best: list[bool] = []
+
+    def begin(self, total_steps: int, step: int) -> None:
+        self.began.append((total_steps, step))
+
+    def advance(self, step: int, share: float, status: Mapping[str, float]) -> None:
+        assert {"loss", "lr"} <= status.keys()
+        self.advanced.append((step, share))
+
+    def validated(self, row: Mapping[str, Any], best: bool) -> None:
+        self.rows.append(dict(row))
+        self.best.append(best)
+
+
+def run(recipe: Recipe, index: Index, folder: Path, resume: bool = False) -> Outcome:
+    outcome = train(recipe, index, folder, Diary(), resume)
+    assert outcome is not None
+    return outcome
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def after_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Any) -> None:
+    """Do something to the learner right after the ``number``-th step that is taken from now on."""
+    take_step = Learner.step
+    taken = 0
+
+    def step(self: Learner, batch: Batch, lr: float) -> dict[str, Tensor]:
+        nonlocal taken
+        taken += 1
+        losses = take_step(self, batch, lr)
+        return act(self, losses) or losses if taken == number else losses
+
+    monkeypatch.setattr(Learner, "step", step)
+
+
+def die(learner: Learner, losses: dict[str, Tensor]) -> None:
+    raise KeyboardInterrupt
+
+
+def assert_same(one: Any, other: Any, place: str = "") -> None:
+    """Equal bit for bit, through all tensors, dicts and lists."""
+    if isinstance(one, Tensor):
+        assert torch.equal(one, other), place
+    elif isinstance(one, Mapping):
+        assert one.keys() == other.keys(), place
+        for key in one:
+            assert_same(one[key], other[key], f"{place}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), place
+        for number, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f"{place}[{number}]")
+    else:
+        assert one == other, place
+
+
+# ------------------------------------------------------------------ learning
+
+
+def test_four_faces_are_learnt_by_heart(tmp_path: Path) -> None:
+    """Judged on the same four photos: an error of 5 % is 0.16 px of the 16 px heatmaps; it begins near 250 %."""
+    faces = make_faces(tmp_path, 4, partition=("dots", "train"))
+    index_path = make_index(tmp_path / "markup", 1, 1).parent / "four.tsv"
+    Index.write(index_path, [*faces, *(type(f)("dots", "val", -1, *_paths(f), f.face_box) for f in faces)])
+    index = Index.read(index_path)
+    recipe = make_recipe(
+        index,
+        train={"epochs": 150, "validations_per_epoch": 0.02, "rank_by": "nme_box"},
+        schedule={"name": "cosine", "warmup": 0.1},
+        optimiser={"lr": 5e-3},
+    )
+    outcome = run(recipe, index, tmp_path / "run")
+    losses = [float(row["train_heatmap"]) for row in rows_of(tmp_path / "run")]
+    assert outcome.metrics["nme_box"] < 0.05
+    assert losses[-1] < losses[0] / 5
+    judged = evaluate(fanlight.load(outcome.best, "cpu"), index, "dots/val", flip=False)
+    assert judged.summary["nme_box"]["value"] == pytest.approx(outcome.metrics["nme_box"], rel=1e-4)
+
+
+def _paths(face: Any) -> tuple[Path, Path]:
+    return face.image_path, face.landmarks_path
+
+
+# ------------------------------------------------------------------ going on
+
+
+VARIED = {
+    "augment": {
+        "geometry": {"mirror": 0.5, "probability": 1},
+        "photometric": [{"name": "RandomBrightnessContrast", "p": 0.5}],
+    },
+    "schedule": {"name": "cosine", "warmup": 0.3},
+    "optimiser": {"name": "rmsprop", "lr": 1e-3},
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_interrupted_run_equals_an_uninterrupted_one(
+    data: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Killed in its second epoch, a step after the validation in the middle of it, and again at step 10."""
+    settings = {"epochs": 3, "ema": 0.9, "workers": workers, "keep_best": 2, "rank_by": "nme_box"}
+    recipe = make_recipe(data, **VARIED, train=settings)  # type: ignore[arg-type]
+    run(recipe, data, tmp_path / "whole")
+    for taken, resume, last in ((7, False, 6), (4, True, 8)):
+        with monkeypatch.context() as patch:
+            after_step(patch, taken, die)
+            with pytest.raises(KeyboardInterrupt):
+                run(recipe, data, tmp_path / "parts", resume)
+        checkpoint = load_checkpoint(tmp_path / "parts" / "checkpoints" / "last.ckpt")
+        assert checkpoint.training["step"] == last
+    run(open_recipe(tmp_path / "parts"), data, tmp_path / "parts", resume=True)
+
+    whole, parts = (
+        [row | {"minutes": ""} for row in rows_of(tmp_path / name)] for name in ("whole", "parts")
+    )
+    assert [row["step"] for row in whole] == ["2", "4", "6", "8", "10", "12"]
+    assert parts == whole
+    files = sorted(os.listdir(tmp_path / "whole" / "checkpoints"))
+    assert sorted(os.listdir(tmp_path / "parts" / "checkpoints")) == files
+    for file in files:
+        one, other = (load_checkpoint(tmp_path / name / "checkpoints" / file) for name in ("whole", "parts"))
+        for part in ("weights", "metrics", "recipe"):
+            assert_same(getattr(one, part), getattr(other, part), f"{file} {part}")
+        assert_same(*({**c.training, "seconds": 0} for c in (one, other)), file)
+
+
+def test_a_finished_run_stays_as_it_is(data: Index, tmp_path: Path) -> None:
+    recipe = make_recipe(data, train={"epochs": 1})
+    first = run(recipe, data, tmp_path)
+    before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
+    again = run(recipe, data, tmp_path, resume=True)
+    assert (again.best, again.metrics, again.stopped) == (first.best, first.metrics, "epochs")
+    assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == before
+    assert len(rows_of(tmp_path)) == 2
+
+
+def test_rows_after_the_last_checkpoint_are_written_anew(
+    data: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill between writing a row and saving its checkpoint."""
+    recipe = make_recipe(data, train={"epochs": 2})
+    run(recipe, data, tmp_path / "a")
+    with monkeypatch.context() as patch:
+        after_step(patch, 5, die)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, data, tmp_path / "b")
+    row = (tmp_path / "b" / "metrics.csv").read_text().splitlines()[-1]
+    with (tmp_path / "b" / "metrics.csv").open("a") as file:
+        file.write("6" + row[row.index(",") :] + "\n")
+    run(recipe, data, tmp_path / "b", resume=True)
+    assert [row["step"] for row in rows_of(tmp_path / "b")] == ["2", "4", "6", "8"]
+    assert rows_of(tmp_path / "b")[2]["nme_box"] == rows_of(tmp_path / "a")[2]["nme_box"]
+
+
+def test_what_cannot_be_gone_on_with_is_refused(data: Index, tmp_path: Path) -> None:
+    recipe = make_recipe(data, train={"epochs": 1})
+    with pytest.raises(InputError, match=r"not a run: it has no recipe\.toml"):
+        open_recipe(tmp_path)
+    with pytest.raises(InputError, match=r"last\.ckpt: no such checkpoint"):
+        run(recipe, data, tmp_path, resume=True)
+    outcome = run(recipe, data, tmp_path)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    with pytest.raises(InputError, match="the network differs"):
+        run(make_recipe(data, model={"stacks": 2}), data, tmp_path, resume=True)
+    last.write_bytes(outcome.best.read_bytes())
+    with pytest.raises(InputError, match="holds no training state"):
+        run(recipe, data, tmp_path, resume=True)
+
+
+# ------------------------------------------------------------------ accidents
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    data: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At step 5, noticed at the validation of step 6; the checkpoints of step 4 stay and load."""
+    recipe = make_recipe(data)
+    after_step(monkeypatch, 5, lambda learner, losses: {k: v * math.nan for k, v in losses.items()})
+    with pytest.raises(InputError) as caught:
+        run(recipe, data, tmp_path)
+    message = str(caught.value)
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    for word in ("the loss is no longer a number", "total = nan", "step 6", str(best.parent), "optimiser.lr"):
+        assert word in message
+    assert load_checkpoint(tmp_path / "checkpoints" / "last.ckpt").training["step"] == 4
+    assert len(fanlight.load(best, "cpu").predict(paint(np.full((5, 2), 30.0), 64, 64, 2.0))) == 1
+    assert len(rows_of(tmp_path)) == 2
+
+
+def test_broken_weights_stop_the_run_though_the_loss_is_a_number(
+    data: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last step before a validation gets a gradient that is none: nothing of it may be saved."""
+
+    def spoil(learner: Learner, losses: dict[str, Tensor]) -> None:
+        next(learner.model.parameters()).register_hook(lambda gradient: gradient * math.nan)
+
+    after_step(monkeypatch, 3, spoil)
+    with pytest.raises(InputError, match=r"a weight is no longer a number .*step 4"):
+        run(make_recipe(data), data, tmp_path)
+    last = load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    assert last.training["step"] == 2
+    assert all(values.isfinite().all() for values in last.training["weights"].values())
+
+
+def test_a_run_that_breaks_at_once_says_that_nothing_was_saved(data: Index, tmp_path: Path) -> None:
+    recipe = make_recipe(data, optimiser={"name": "sgd", "lr": 1e30})
+    with pytest.raises(InputError, match=r"no longer a number .*step 2: .*there is no checkpoint yet"):
+        run(recipe, data, tmp_path)
+    assert os.listdir(tmp_path / "checkpoints") == []
+
+
+def test_the_time_limit_ends_with_a_usable_best_checkpoint(data: Index, tmp_path: Path) -> None:
+    recipe = make_recipe(
+        data, train={"epochs": 100_000, "max_minutes": 0.02}, schedule={"name": "cosine", "clock": "time"}
+    )
+    started = time.monotonic()
+    outcome = run(recipe, data, tmp_path)
+    assert 1.2 <= time.monotonic() - started < 30
+    assert outcome.stopped == "time"
+    rows = rows_of(tmp_path)
+    assert 1.2 <= 60 * float(rows[-1]["minutes"]) < 10
+    assert float(rows[-1]["lr"]) < 0.2 * float(rows[0]["lr"])  # the cosine ends when the time does
+    assert fanlight.load(outcome.best, "cpu").predict(np.zeros((40, 40, 3), np.uint8))
+    assert run(recipe, data, tmp_path, resume=True).stopped == "time"
+    assert len(rows_of(tmp_path)) == len(rows)
+
+
+def test_data_that_cannot_be_used_is_refused_before_anything_is_written(data: Index, tmp_path: Path) -> None:
+    for tables, words in (
+        ({"data": {"train": ["dots/trian"]}}, "dots/trian"),
+        ({"data": {"markup": "ibug68"}}, "mark-up ibug68 has 68"),
+        ({"train": {"batch_size": 17}}, "at most 16"),
+        ({"augment": {"photometric": [{"name": "Bluur"}]}}, "Bluur"),
+        ({"train": {"precision": "float16"}}, "float16"),
+    ):
+        with pytest.raises(InputError, match=words):
+            run(make_recipe(data, **tables), data, tmp_path / "run")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+# ------------------------------------------------------------------ what a run leaves behind
+
+
+def test_the_runs_folder(data: Index, tmp_path: Path) -> None:
+    recipe = make_recipe(data, train={"epochs": 2, "ema": 0.5})
+    diary = Diary()
+    outcome = train(recipe, data, tmp_path, diary)
+    assert outcome is not None
+    names = {path.name for path in tmp_path.iterdir()}
+    (events,) = (name for name in names if name.startswith("events.out.tfevents"))
+    assert names == {"recipe.toml", "metrics.csv", "checkpoints", events}
+    assert (tmp_path / events).stat().st_size > 200
+    steps = [f"step{step:08d}.ckpt" for step in (2, 4, 6, 8)]
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["best.ckpt", "last.ckpt", *steps]
+    assert open_recipe(tmp_path) == recipe
+
+    rows = rows_of(tmp_path)
+    assert list(rows[0]) == [
+        "step", "epoch", "minutes", "images", "lr", "train_total", "train_heatmap", "train_distance",
+        "nme_box", "nme_interocular", "auc_box_0.07", "fr_box_0.07", "macc_box_0.07",
+    ]  # fmt: skip
+    assert [row["epoch"] for row in rows] == ["0.5", "1.0", "1.5", "2.0"]
+    assert [row["images"] for row in rows] == ["8", "16", "24", "32"]
+    assert [{k: str(v) for k, v in row.items()} for row in diary.rows] == rows
+    assert diary.began == [(8, 0)]
+    assert diary.advanced == [(2, 0.25), (4, 0.5), (6, 0.75), (8, 1.0)]
+
+    last, best = (load_checkpoint(tmp_path / "checkpoints" / name) for name in ("last.ckpt", "best.ckpt"))
+    assert set(last.training) == {"weights", "updates", "optimiser", "scaler", "step", "seconds", "ranked"}
+    assert best.training == {}
+    assert best.recipe == recipe.to_dict()
+    assert best.provenance["index_sha256"] == data.sha256
+    assert best.metrics == outcome.metrics
+    assert max(float(row["macc_box_0.07"]) for row in rows) == best.metrics["macc_box_0.07"]
+    assert any(
+        not torch.equal(v, last.weights[k]) for k, v in last.training["weights"].items()
+    )  # the average
+
+
+@pytest.mark.parametrize("rank_by", ["nme_box", "auc_box_0.5"])
+def test_the_best_checkpoints_stay(data: Index, tmp_path: Path, rank_by: str) -> None:
+    recipe = make_recipe(data, train={"epochs": 3, "keep_best": 2, "rank_by": rank_by})
+    outcome = run(recipe, data, tmp_path)
+    values = {int(row["step"]): float(row[rank_by]) for row in rows_of(tmp_path)}
+    assert len(values) == 6
+    ranked = sorted(values, key=values.__getitem__, reverse=Metric.parse(rank_by).larger_is_better)
+    expected = {f"step{step:08d}.ckpt" for step in ranked[:2]}
+    assert set(os.listdir(tmp_path / "checkpoints")) == {"best.ckpt", "last.ckpt", *expected}
+    assert outcome.metrics[rank_by] == values[ranked[0]]
+    for name, step in (("best.ckpt", ranked[0]), (f"step{ranked[1]:08d}.ckpt", ranked[1])):
+        assert load_checkpoint(tmp_path / "checkpoints" / name).metrics[rank_by] == values[step]
+
+
+def test_the_last_step_is_always_validated(data: Index, tmp_path: Path) -> None:
+    run(make_recipe(data, train={"epochs": 3, "validations_per_epoch": 0.5}), data, tmp_path)
+    assert [row["step"] for row in rows_of(tmp_path)] == ["8", "12"]
+
+
+def test_the_learning_rate_follows_the_schedule_at_every_step(
+    data: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 steps, a quarter of them to warm up: 0, half, full; then the step schedule halves each epoch."""
+    rates = []
+    take_step = Learner.step
+
+    def step(self: Learner, batch: Batch, lr: float) -> dict[str, Tensor]:
+        losses = take_step(self, batch, lr)
+        rates.append({group["lr"] for group in self.optimiser.param_groups})
+        return losses
+
+    monkeypatch.setattr(Learner, "step", step)
+    schedule = {"name": "step", "warmup": 0.25, "step_epochs": 1, "factor": 0.5}
+    recipe = make_recipe(
+        data, schedule=schedule, optimiser={"lr": 0.008}, train={"validations_per_epoch": 0.5}
+    )
+    run(recipe, data, tmp_path)
+    assert rates == [{r} for r in (0, 0.004, 0.008, 0.008, 0.004, 0.004, 0.004, 0.004)]
+
+
+def test_long_gradients_are_shortened(data: Index, tmp_path: Path) -> None:
+    """SGD without momentum: one step moves the weights by lr times the clipped norm, at most."""
+    optimiser = {"name": "sgd", "lr": 1.0, "momentum": 0.0, "clip_norm": 1e-3}
+    recipe = make_recipe(data, optimiser=optimiser, train={"epochs": 1, "batch_size": 16})
+    training = {}
+
+    def note(self: Learner, losses: dict[str, Tensor]) -> None:
+        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+        training["norm"] = torch.nn.utils.get_total_norm(grads).item()
+
+    with pytest.MonkeyPatch.context() as patch:
+        after_step(patch, 1, note)
+        run(recipe, data, tmp_path)
+    assert training["norm"] == pytest.approx(1e-3, rel=1e-3)
+
+
+# ------------------------------------------------------------------ the same by other ways
+
+PLAIN = {
+    "model": {"norm": "instance"},  # no statistics of a batch, so that parts of it add up to the whole
+    "optimiser": {
+        "name": "sgd",
+        "lr": 0.05,
+        "momentum": 0.9,
+    },  # linear in the gradient: errors do not blow up
+}
+
+
+def final_weights(folder: Path) -> Mapping[str, Tensor]:
+    return load_checkpoint(folder / "checkpoints" / "last.ckpt").weights
+
+
+def assert_close(one: Checkpoint | Mapping[str, Tensor], other: Mapping[str, Tensor], atol: float) -> None:
+    assert isinstance(one, Mapping)
+    for name, values in one.items():
+        torch.testing.assert_close(other[name], values, atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_accumulated_parts_equal_the_whole_batch(data: Index, tmp_path: Path) -> None:
+    """Up to the order in which float32 sums are taken: 1e-6 for weights of about 0.1 after 8 steps."""
+    for parts in (1, 2):
+        recipe = make_recipe(data, **PLAIN, train={"accumulate": parts})  # type: ignore[arg-type]
+        run(recipe, data, tmp_path / str(parts))
+    start = make_recipe(data, **PLAIN, train={"epochs": 1})  # type: ignore[arg-type]
+    run(start, data, tmp_path / "half")
+    one, two, half = (final_weights(tmp_path / name) for name in ("1", "2", "half"))
+    assert_close(one, two, atol=1e-6)
+    assert max((one[n] - half[n]).abs().max() for n in one) > 1e-4  # the steps do move the weights
+    for a, b in zip(rows_of(tmp_path / "1"), rows_of(tmp_path / "2"), strict=True):
+        assert float(a["train_total"]) == pytest.approx(float(b["train_total"]), rel=1e-4)
+
+
+CHILD = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from fanlight.data.index import Index
+from fanlight.run import open_recipe
+from fanlight.train import train
+class Quiet:
+    def begin(self, *a): pass
+    def advance(self, *a): pass
+    def validated(self, *a): pass
+folder, recipe = Path(sys.argv[1]), open_recipe(Path(sys.argv[2]))
+outcome = train(recipe, Index.read(recipe.data.index), folder, Quiet())
+print("leads" if outcome else "follows")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(data: Index, tmp_path: Path) -> None:
+    """The same global batches; gradients are averaged in another order, so up to 1e-5 after 8 steps."""
+    recipe = make_recipe(data, **PLAIN, train={"batch_size": 8, "epochs": 4})  # type: ignore[arg-type]
+    run(recipe, data, tmp_path / "one")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    children = []
+    for rank in (0, 1):
+        team = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        command = [sys.executable, "-c", CHILD, str(tmp_path / "two"), str(tmp_path / "one")]
+        children.append(
+            subprocess.Popen(
+                command, env={**os.environ, **team, **address}, stdout=subprocess.PIPE, text=True
+            )
+        )
+    printed = [child.communicate(timeout=300)[0].split()[-1] for child in children]
+    assert [child.returncode for child in children] == [0, 0]
+    assert printed == ["leads", "follows"]
+    assert_close(final_weights(tmp_path / "one"), final_weights(tmp_path / "two"), atol=1e-5)
+    one, two = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
+    for name in ("step", "epoch", "images", "lr"):
+        assert [row[name] for row in one] == [row[name] for row in two]
+    for name in ("train_total", "train_distance", "nme_box"):
+        assert [float(row[name]) for row in one] == pytest.approx([float(row[name]) for row in two], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_alike(data: Index, tmp_path: Path) -> None:
+    """Other kernels, other rounding; and its checkpoints load without compiling."""
+    for name, compiled in (("eager", False), ("compiled", True)):
+        run(make_recipe(data, **PLAIN, train={"compile": compiled}), data, tmp_path / name)  # type: ignore[arg-type]
+    assert_close(final_weights(tmp_path / "eager"), final_weights(tmp_path / "compiled"), atol=1e-4)
+    assert load_checkpoint(tmp_path / "compiled" / "checkpoints" / "best.ckpt").build()
+
+
+def test_low_precision_learns_alike(data: Index, tmp_path: Path) -> None:
+    """bfloat16 convolutions keep 8 bits: losses agree to some percent."""
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        run(make_recipe(data, train={"precision": precision, "epochs": 1}), data, tmp_path / precision)
+        losses[precision] = [float(row["train_total"]) for row in rows_of(tmp_path / precision)]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+    assert losses["bfloat16"] != losses["float32"]
+
+
+def test_the_seed_decides(data: Index, tmp_path: Path) -> None:
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        run(make_recipe(data, train={"seed": seed, "epochs": 1}), data, tmp_path / name)
+    a, b, c = (final_weights(tmp_path / name) for name in "abc")
+    assert_same(a, b)
+    assert not torch.equal(a["conv1.weight"], c["conv1.weight"])
+
+
+def test_checkpoints_of_a_run_can_be_saved_again(data: Index, tmp_path: Path) -> None:
+    """Nothing in them is tied to the run."""
+    outcome = run(make_recipe(data, train={"epochs": 1}), data, tmp_path)
+    copy = save_checkpoint(tmp_path / "copy.ckpt", load_checkpoint(outcome.best))
+    assert_same(load_checkpoint(copy).weights, load_checkpoint(outcome.best).weights)
