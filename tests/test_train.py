@@ -492,6 +492,7 @@ def test_two_processes_equal_one(data: Index, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from inside torch's compiler
 def test_a_compiled_network_learns_alike(data: Index, tmp_path: Path) -> None:
     """Other kernels, other rounding; and its checkpoints load without compiling."""
     for name, compiled in (("eager", False), ("compiled", True)):
