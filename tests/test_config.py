@@ -286,7 +286,7 @@ def test_a_written_recipe_reads_back_the_same() -> None:
             "geometry": {"mirror": 0},
             "photometric": [
                 {"name": "Blur", "p": 1, "blur_limit": [3, 7]},
-                {"name": "Made", "deep": {"a b": [1.5, True]}, "text": 'say "hi"', "tiny": 1e-300, "none": []},
+                {"name": "ColorJitter", "p": 0.25, "hue": [0, 0]},
             ],
         },
         schedule={"clock": "time", "name": "cosine", "warmup": 0.05},
@@ -295,6 +295,12 @@ def test_a_written_recipe_reads_back_the_same() -> None:
     text = dump_toml(original.to_dict())
     assert Recipe.from_dict(tomllib.loads(text)) == original
     assert dump_toml(Recipe.from_dict(tomllib.loads(text)).to_dict()) == text
+
+
+def test_odd_values_of_a_transform_are_written_as_they_are() -> None:
+    step = {"name": "Made", "deep": {"a b": [1.5, True]}, "text": 'say "hi"', "tiny": 1e-300, "none": []}
+    values = {"augment": {"photometric": [step]}}
+    assert tomllib.loads(dump_toml(values)) == values
 
 
 def test_no_photometric_steps_stay_none() -> None:
@@ -355,3 +361,19 @@ def test_numbers_are_written_exactly(number: float) -> None:
     read = tomllib.loads(dump_toml({"table": {"number": number}}))["table"]["number"]
     assert type(read) is float
     assert repr(read) == repr(number)
+
+
+def test_photometric_arguments_are_checked_with_the_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        '[data]\nindex = "x.tsv"\ntrain = ["a/b"]\nval = ["a/c"]\n'
+        '[[augment.photometric]]\nname = "Blur"\nblur_limt = 3\n'
+        '[[augment.photometric]]\nname = "ColourJitter"\n'
+    )
+    with pytest.raises(InputError) as caught:
+        load_recipe(recipe)
+    first, second = caught.value.problems
+    assert first.startswith("line 7: augment.photometric[0].blur_limt: ")
+    assert "'blur_limit'" in first or "blur_limit" in first
+    assert second.startswith("line 9: augment.photometric[1].name: ")
+    assert "ColorJitter" in second

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fanlight.augment_settings import AugmentSettings
+from fanlight.data.photometric import photometric_problems
 from fanlight.distance import possible_normalisers
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule
@@ -209,9 +210,11 @@ class Recipe(_Strict):
         """
         filled, faults = _fill_model(values)
         recipe, found = _check(cls, filled)
-        if recipe is not None and not faults:
-            return recipe
         faults += found
+        if recipe is not None:  # albumentations' own arguments are known only by building its transforms
+            faults += photometric_problems(recipe.augment.photometric, recipe.model.input_size)
+            if not faults:
+                return recipe
         lines = [
             f"{places.find(key) if places else ''}{key + ': ' if key else ''}{why}" for key, why in faults
         ]
