@@ -133,7 +133,7 @@ class Decoder:
         centroid = torch.stack(((shares * steps_x).sum(-1), (shares * steps_y).sum(-1)), -1)
         peak = torch.stack((peak_x, peak_y), -1)
         if self.border == "corrected":
-            below, above = peak, peak.new_tensor([width - 1, height - 1]) - peak
+            below, above = peak, torch.stack((width - 1 - peak_x, height - 1 - peak_y), -1)
             centroid = _undo_cut(centroid, below, above, int(radius), self.sigma_heatmap_px / self.gamma**0.5)
         centroid = torch.where(mass > 0, centroid, 0.0)
         return peak + 0.5 + centroid, scores.to(values.dtype)
