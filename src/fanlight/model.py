@@ -108,6 +108,14 @@ def _pool(kind: Pooling, x: Tensor, size: int) -> Tensor:
     return F.max_pool2d(x, size) if kind == "max" else F.avg_pool2d(x, size)
 
 
+def _head(features: int, points: int) -> nn.Conv2d:
+    """The layer that draws heatmaps; it begins near zero, as nearly all of a heatmap is."""
+    head = nn.Conv2d(features, points, 1)
+    nn.init.normal_(head.weight, std=1e-3)
+    nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+    return head
+
+
 class ConvBlock(nn.Module):
     """Hierarchical, multi-scale residual block: three 3x3 convolutions whose outputs are concatenated.
 
@@ -188,7 +196,7 @@ class FAN(nn.Module):
             self.add_module(f"top_m_{i}", ConvBlock(features, features, norm))
             self.add_module(f"conv_last{i}", nn.Conv2d(features, features, 1))
             self.add_module(f"bn_end{i}", _norm(norm, features))
-            self.add_module(f"l{i}", nn.Conv2d(features, options.points, 1))
+            self.add_module(f"l{i}", _head(features, options.points))
             if i < options.stacks - 1:
                 self.add_module(f"bl{i}", nn.Conv2d(features, features, 1))
                 self.add_module(f"al{i}", nn.Conv2d(options.points, features, 1))
