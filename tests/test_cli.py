@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -233,6 +234,20 @@ def test_skip_invalid_goes_on_and_writes_the_list(work: Path, tmp_path: Path, fa
     listed = (tmp_path / "run/skipped.tsv").read_text()
     assert "lost.pts" in listed
     assert "cut.jpg" in listed
+
+
+def test_a_run_without_a_checkpoint_begins_anew(work: Path, tmp_path: Path, fanlight: Run) -> None:
+    """As one leaves it that was interrupted before its first validation."""
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    shutil.copy(work / "run/recipe.toml", tmp_path / "run")
+    code, _, err = fanlight("train", "--resume", tmp_path / "run")
+    assert code == 2
+    assert "before its first validation" in err
+    again = f"fanlight train {tmp_path}/run/recipe.toml --out {tmp_path}/run"
+    assert again in err
+    code, _, _ = fanlight(*again.split()[1:], "--set", "train.epochs=1")
+    assert code == 0
+    assert (tmp_path / "run/checkpoints/best.ckpt").exists()
 
 
 def wrong_calls(work: Path) -> dict[str, tuple[list[str | Path], str]]:

@@ -20,7 +20,9 @@ VIEWS = 12  # worst faces in the report; half as many best and median ones
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint that fanlight train wrote.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint that fanlight train wrote.")
+    ],
     index: Annotated[Path, typer.Option(help="The index (TSV) that holds the partitions.")],
     partition: Annotated[
         list[str], typer.Option(metavar="SUBSET/SPLIT", help="What to judge on; may be repeated.")

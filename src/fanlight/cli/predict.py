@@ -18,7 +18,9 @@ COLUMNS = ("image", "left", "top", "right", "bottom")
 
 
 def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint that fanlight train wrote.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint that fanlight train wrote.")
+    ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")],
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where landmarks and overlays go.")],
     boxes: Annotated[

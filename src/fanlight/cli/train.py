@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from fanlight.data.index import Index
 
 SKIPPED = "skipped.tsv"
+LAST = Path("checkpoints", "last.ckpt")
 
 
 def train(
-    recipe: Annotated[Path | None, typer.Argument(help="A recipe (TOML).", show_default=False)] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="RECIPE.toml", help="A recipe.", show_default=False)
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
@@ -69,11 +72,17 @@ def _open(
             raise InputError(
                 "--resume RUN goes on with the run's own recipe and folder: leave out everything else"
             )
-        return resume, open_recipe(resume)
+        settled = open_recipe(resume)
+        if not (resume / LAST).exists():
+            raise InputError(
+                f"{resume}: ended before its first validation, so there is nothing to go on with: begin it anew "
+                f"by fanlight train {resume / 'recipe.toml'} --out {resume}"
+            )
+        return resume, settled
     if recipe is None:
         raise InputError("give a recipe to begin a run with, or --resume RUN to go on with one")
     folder = out_folder or Path("runs") / recipe.stem
-    if (folder / "checkpoints").exists():
+    if (folder / LAST).exists():  # one that ended before it had any begins anew
         raise InputError(
             f"{folder} holds a run already: go on with it by --resume {folder}, or give another --out"
         )

@@ -182,8 +182,8 @@ def problems_error(index: Index, problems: Sequence[Problem]) -> InputError:
     if len(problems) > _LISTED:
         shown.append(f"... and {len(problems) - _LISTED} more")
     heading = (
-        f"{index.path}: {faces} of {len(index)} faces cannot be used: mend them or remove them from the index, "
-        "or go on without them with --skip-invalid:"
+        f"{index.path}: {faces} of {len(index)} faces cannot be used: mend them, remove them from the index, "
+        "or train without them by fanlight train --skip-invalid:"
     )
     error = InputError.collect(shown, heading)
     error.problems = tuple(problem.message for problem in problems)
