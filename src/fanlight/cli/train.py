@@ -97,7 +97,7 @@ def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Index:
     from fanlight.markup import Markup
 
     index = Index.read(recipe.data.index).select([*recipe.data.train, *recipe.data.val])
-    leads = os.environ.get("RANK", "0") == "0"
+    leads = _leads()
     if not leads and not skip_invalid:
         return index  # the leading process checks for all
     problems = check_with_bar(index, Markup.load(recipe.data.markup))
@@ -111,6 +111,11 @@ def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Index:
     return index.drop(bad)
 
 
+def _leads() -> bool:
+    """True for the one process of a torchrun that prints and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class TrainingBar:
     """Shows a training as a bar on a terminal, and each validation as a line."""
 
@@ -122,7 +127,9 @@ class TrainingBar:
             TextColumn("{task.fields[status]}"),
             TimeElapsedColumn(),
         )
-        self._bar = Progress(*columns, console=err, disable=not err.is_terminal, transient=True)
+        self._bar = Progress(
+            *columns, console=err, disable=not (err.is_terminal and _leads()), transient=True
+        )
         self._task = self._bar.add_task("training", total=1.0, status="")
 
     def __enter__(self) -> TrainingBar:
