@@ -13,10 +13,13 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from fanlight.errors import InputError
 
 CUT_SIGMAS = 5.0  # targets are zero beyond this many sigmas, where a Gaussian is below 4e-6
+_CUT_VALUE = 0.999 * math.exp(-0.5 * CUT_SIGMAS**2)  # a hair lower: a cell just there is drawn
+LOWEST_EXPONENT = -60.0  # exp is many times slower where its result is nearly too small for a float
 NEWTON_STEPS = 6  # brings a landmark 1 px outside the border to within 1e-4 px
 OUTSIDE_PX = 1.0  # how far beyond the border a corrected landmark may lie, in heatmap px
 
@@ -49,7 +52,8 @@ def encode(
         landmarks_heatmap = landmarks_heatmap.floor() + 0.5
     centres = torch.arange(size, device=landmarks_heatmap.device, dtype=landmarks_heatmap.dtype) + 0.5
     offsets = (centres - landmarks_heatmap.unsqueeze(-1)) / sigma_heatmap_px  # (B, L, 2, size)
-    profiles = torch.exp(-0.5 * offsets.square()) * (offsets.abs() <= CUT_SIGMAS)
+    exponents = (-0.5 * offsets.square()).clamp_min(-(CUT_SIGMAS**2))  # numbers near 0 make exp slow
+    profiles = F.threshold(torch.exp(exponents), _CUT_VALUE, 0.0)
     columns, rows = profiles[:, :, 0, None, :], profiles[:, :, 1, :, None]
     return torch.mul(rows, columns, out=out)
 
@@ -118,25 +122,38 @@ class Decoder:
             raise ValueError(f"heatmaps of shape {tuple(heatmaps.shape)}: expected (B, L, H, W)")
         height, width = heatmaps.shape[-2:]
         scores, peak_x, peak_y = find_peaks(heatmaps)
-        radius = self.radius * (height * width) ** 0.5
-        steps_x, steps_y = _window(radius, height, width, heatmaps.device)
-        x, y = peak_x.unsqueeze(-1) + steps_x, peak_y.unsqueeze(-1) + steps_y  # (B, L, K)
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        values = heatmaps.flatten(2).gather(-1, torch.where(inside, y * width + x, 0))
-        values = values if values.dtype == torch.float64 else values.float()
-        positive = (values > 0) & inside
-        if self.gamma != 1:  # the power of a masked-out cell is never taken: its slope is infinite at 0
-            values = torch.where(positive, values, 1.0) ** self.gamma
-        values = torch.where(positive, values, 0.0)
-        mass = values.sum(-1, keepdim=True)
-        shares = values / mass.clamp_min(torch.finfo(values.dtype).tiny)
-        centroid = torch.stack(((shares * steps_x).sum(-1), (shares * steps_y).sum(-1)), -1)
         peak = torch.stack((peak_x, peak_y), -1)
+        steps, disc = _window(self.radius * (height * width) ** 0.5, max(height, width) - 1, heatmaps.device)
+        values, inside = self._weights(heatmaps, peak, steps, disc)
+        across, down = inside.to(values.dtype).unbind(-2)
+        columns = (down.unsqueeze(-2) @ values).squeeze(-2) * across
+        rows = (values @ across.unsqueeze(-1)).squeeze(-1) * down
+        mass = columns.sum(-1)[..., None]
+        centroid = torch.stack((columns, rows), -2) @ steps.to(values.dtype)
+        centroid = centroid / mass.clamp_min(torch.finfo(values.dtype).tiny)
         if self.border == "corrected":
-            below, above = peak, torch.stack((width - 1 - peak_x, height - 1 - peak_y), -1)
-            centroid = _undo_cut(centroid, below, above, int(radius), self.sigma_heatmap_px / self.gamma**0.5)
+            far = torch.stack((width - peak_x, height - peak_y), -1)
+            limits = (-peak - 0.5 - OUTSIDE_PX, far - 0.5 + OUTSIDE_PX)
+            centroid = _undo_cut(centroid, inside, steps, limits, self.sigma_heatmap_px / self.gamma**0.5)
         centroid = torch.where(mass > 0, centroid, 0.0)
         return peak + 0.5 + centroid, scores.to(values.dtype)
+
+    def _weights(self, heatmaps: Tensor, peak: Tensor, steps: Tensor, disc: Tensor) -> tuple[Tensor, Tensor]:
+        """The weights (B, L, K, K) of the cells around the peaks, by row and column, and which lie inside.
+
+        Those beyond the border repeat the cells at it; ``inside``, (B, L, 2, K) for x and y, is False there.
+        """
+        height, width = heatmaps.shape[-2:]
+        x, y = (peak.unsqueeze(-1) + steps).unbind(-2)
+        inside = torch.stack(((x >= 0) & (x < width), (y >= 0) & (y < height)), -2)
+        cells = (y.clamp(0, height - 1) * width).unsqueeze(-1) + x.clamp(0, width - 1).unsqueeze(-2)
+        values = heatmaps.flatten(2).gather(-1, cells.flatten(2)).unflatten(-1, disc.shape)
+        values = values if values.dtype == torch.float64 else values.float()
+        if self.gamma >= 1:
+            values = F.relu(values) * disc
+            return values if self.gamma == 1 else values**self.gamma, inside
+        positive = (values > 0) & disc  # the power of another cell is never taken: its slope is infinite at 0
+        return torch.where(positive, torch.where(positive, values, 1.0) ** self.gamma, 0.0), inside
 
 
 def find_peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,41 +169,39 @@ def find_peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @functools.lru_cache(maxsize=32)
-def _window(radius: float, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Steps (K,) in x and y from the peak to every cell of a disc, no larger than the heatmap."""
-    reach_x, reach_y = min(int(radius), width - 1), min(int(radius), height - 1)
+def _window(radius: float, largest: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Steps (K,) from the peak to the cells on either side, and the disc (K, K) of those within the radius."""
+    reach = min(int(radius), largest)
     with torch.inference_mode(False):  # kept for later calls, which may need gradients
-        y, x = torch.meshgrid(
-            torch.arange(-reach_y, reach_y + 1), torch.arange(-reach_x, reach_x + 1), indexing="ij"
-        )
-        disc = x.square() + y.square() <= radius**2
-        return x[disc].to(device), y[disc].to(device)
+        steps = torch.arange(-reach, reach + 1, device=device)
+        return steps, steps.square().unsqueeze(-1) + steps.square() <= radius**2
 
 
-def _undo_cut(centroid: Tensor, below: Tensor, above: Tensor, reach: int, sigma: float) -> Tensor:
+def _undo_cut(
+    centroid: Tensor, inside: Tensor, steps: Tensor, limits: tuple[Tensor, Tensor], sigma: float
+) -> Tensor:
     """Find the position whose Gaussian has this centroid over the cells that the border left.
 
     Args:
         centroid: (..., 2), relative to the peak cell's centre.
-        below: (..., 2), cells between the peak and the left or top border.
-        above: (..., 2), cells between the peak and the right or bottom border.
-        reach: cells of the uncut window on each side of the peak.
+        inside: (..., 2, K), which cells of the window the border left, along each axis.
+        steps: (K,), cells from the peak to each of the window.
+        limits: the lowest and the highest position, (..., 2) each.
         sigma: of the Gaussian, in cells.
 
     Returns:
         (..., 2); ``centroid`` itself, nearly, where nothing was cut.
     """
-    steps = torch.arange(-reach, reach + 1, device=centroid.device, dtype=centroid.dtype)
-    kept = (steps >= -below.unsqueeze(-1)) & (steps <= above.unsqueeze(-1))
-    low, high = -below - 0.5 - OUTSIDE_PX, above + 0.5 + OUTSIDE_PX
+    kept = inside.movedim(-1, 0).to(centroid.dtype).contiguous()  # sums over the first axis are the fastest
+    cells = steps.to(centroid.dtype).view(-1, *[1] * centroid.dim())
     with torch.no_grad():
         goal = centroid.detach()
         position, slope = goal, torch.ones_like(goal)
         for _ in range(NEWTON_STEPS):
-            exponents = -0.5 * ((steps - position.unsqueeze(-1)) / sigma).square()
-            weights = torch.softmax(exponents.masked_fill(~kept, -torch.inf), -1)
-            mean = (weights * steps).sum(-1)
-            variance = (weights * (steps - mean.unsqueeze(-1)).square()).sum(-1)
-            slope = sigma**2 / variance.clamp_min(0.05 * sigma**2)
-            position = (position + slope * (goal - mean)).clamp(low, high)
+            exponents = ((cells - position) / sigma).square_().mul_(-0.5)
+            weights = exponents.clamp_min_(LOWEST_EXPONENT).exp_().mul_(kept)
+            mass, first = weights.sum(0), weights.mul_(cells).sum(0)
+            mean, square = first / mass, weights.mul_(cells).sum(0) / mass
+            slope = sigma**2 / (square - mean.square()).clamp_min(0.05 * sigma**2)
+            position = torch.clamp(position + slope * (goal - mean), *limits)
     return position + slope * (centroid - goal)  # the value found, with the slope of the implicit function
