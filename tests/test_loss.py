@@ -33,6 +33,16 @@ def test_mse_is_computed_in_single_precision_at_least() -> None:
     assert heatmap_mse(torch.ones(1, 1, 4, 4).double(), targets.double()).dtype == torch.float64
 
 
+def test_foreground_lets_cells_at_a_landmark_count_more() -> None:
+    """Errors of 1 everywhere; a cell of target t counts 1 + 3 t: (15 * 1 + 1 * 4) / 16 and with t = 0.5, 2.5."""
+    targets = torch.zeros(2, 1, 4, 4)
+    targets[0, 0, 2, 2], targets[1, 0, 1, 1] = 1, 0.5
+    assert heatmap_mse(targets + 1, targets, foreground=3).tolist() == [19 / 16, 17.5 / 16]
+    loss = AlignmentLoss(LossOptions(distance=0, foreground=3.0), Decoder())
+    got = loss([heatmaps_of(NEAR)], TRUE, 16, ONE)["total"]
+    assert got == heatmap_mse(heatmaps_of(NEAR), heatmaps_of(TRUE), 3.0).mean()
+
+
 def test_distance_is_the_mean_over_the_size_of_the_true_box() -> None:
     """Box 8 x 2, size 4. Errors 5 (3-4-5), 0 and 1: mean 2, over 4 is 0.5."""
     truth = torch.tensor([[[0.0, 0.0], [8.0, 1.0], [4.0, 2.0]]])
@@ -160,6 +170,12 @@ def test_the_gradient_reaches_every_parameter(norm: str) -> None:
         assert torch.isfinite(parameter.grad).all(), name
         if name not in before_a_norm:
             assert (parameter.grad != 0).any(), name
+
+
+@pytest.mark.parametrize("foreground", [-1.0, math.inf, math.nan])
+def test_impossible_foreground_is_refused_with_its_value(foreground: float) -> None:
+    with pytest.raises(InputError, match=f"foreground = {foreground}"):
+        LossOptions(foreground=foreground)
 
 
 @pytest.mark.parametrize("weights", [(-1, 1), (0, 0), (1, -0.1), (math.nan, 1), (math.inf, 0)])

@@ -311,3 +311,11 @@ def test_all_impossible_options_are_named_together() -> None:
 def test_images_that_do_not_fit_are_refused_with_their_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=re.escape(f"shape {shape}") + ".*multiples of 16"):
         tiny()(torch.rand(shape))
+
+
+def test_heatmaps_begin_near_zero() -> None:
+    """Nearly all of a target is zero; the head's random weights have a deviation of 0.001."""
+    torch.manual_seed(1)
+    model = FAN(replace(TINY, features=64))
+    assert all(stack.abs().max() < 0.05 for stack in model(torch.rand(2, 3, 32, 32)))
+    assert (model.get_parameter("l1.bias") == 0).all()

@@ -412,12 +412,11 @@ def test_long_gradients_are_shortened(data: Index, tmp_path: Path) -> None:
 # ------------------------------------------------------------------ the same by other ways
 
 PLAIN = {
-    "model": {"norm": "instance"},  # no statistics of a batch, so that parts of it add up to the whole
-    "optimiser": {
-        "name": "sgd",
-        "lr": 0.05,
-        "momentum": 0.9,
-    },  # linear in the gradient: errors do not blow up
+    # No statistics of a batch, so that parts of it add up to the whole; an optimiser that is linear in the
+    # gradient; no decoder, whose window jumps with the highest cell, which rounding may change.
+    "model": {"norm": "instance"},
+    "optimiser": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
+    "loss": {"distance": 0},
 }
 
 
@@ -487,7 +486,7 @@ def test_two_processes_equal_one(data: Index, tmp_path: Path) -> None:
     one, two = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
     for name in ("step", "epoch", "images", "lr"):
         assert [row[name] for row in one] == [row[name] for row in two]
-    for name in ("train_total", "train_distance", "nme_box"):
+    for name in ("train_total", "train_heatmap"):
         assert [float(row[name]) for row in one] == pytest.approx([float(row[name]) for row in two], rel=1e-3)
 
 
