@@ -102,6 +102,7 @@ def test_eval_prints_the_contract_as_json(work: Path, fanlight: Run) -> None:
     assert result["flip"] is True
     assert result["checkpoint"].endswith("best.ckpt")
     assert list(result["partitions"]) == ["synthetic/val", "synthetic/test"]
+    assert result["all"]["n"] == 8
     part = result["partitions"]["synthetic/test"]
     assert part["n"] == 4
     for key in (

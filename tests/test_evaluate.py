@@ -52,7 +52,7 @@ def test_no_faces_for_a_process_are_no_predictions(index: Index, tmp_path: Path)
 def test_the_summary_is_that_of_the_metrics(index: Index, tmp_path: Path, flip: bool) -> None:
     """Against predictions made photo by photo, and truth read from the label files."""
     predictor = Predictor(untrained(tmp_path), batch_size=3)
-    result = evaluate(predictor, index, "dots/val", flip=flip)
+    result = evaluate(predictor, index, ["dots/val"], flip=flip)[0]
     samples = list(index.select(["dots/val"]))
     truth = np.stack([read_pts(sample.landmarks_path) for sample in samples])
 
@@ -78,16 +78,28 @@ def test_the_summary_is_that_of_the_metrics(index: Index, tmp_path: Path, flip: 
 
 
 def test_a_network_that_finds_everything_scores_almost_perfectly(index: Index, tmp_path: Path) -> None:
-    summary = evaluate(dot_predictor(tmp_path), index, "dots/train").summary
+    summary = evaluate(dot_predictor(tmp_path), index, ["dots/train"])[0].summary
     assert summary["n"] == 4
     assert summary["nme_box"]["value"] < 0.005
     assert summary["fr_box_0.07"]["value"] == 0
     assert summary["macc_box_0.07"]["value"] > 0.95
 
 
+def test_several_partitions_are_also_judged_together(index: Index, tmp_path: Path) -> None:
+    predictor = Predictor(untrained(tmp_path))
+    results = evaluate(predictor, index, ["dots/val", "dots/train"])
+    assert [result.name for result in results] == ["dots/train", "dots/val", "all"]
+    train, val, both = results
+    assert both.summary["n"] == train.summary["n"] + val.summary["n"]
+    np.testing.assert_array_equal(np.sort(both.errors_box), np.sort([*train.errors_box, *val.errors_box]))
+    alone = evaluate(predictor, index, ["dots/val"])
+    assert [result.name for result in alone] == ["dots/val"]
+    np.testing.assert_allclose(alone[0].errors_box, val.errors_box, atol=1e-5)
+
+
 def test_results_do_not_depend_on_workers_or_batches(index: Index, tmp_path: Path) -> None:
     results = [
-        evaluate(Predictor(untrained(tmp_path), batch_size=batch), index, "dots/val", workers=workers)
+        evaluate(Predictor(untrained(tmp_path), batch_size=batch), index, ["dots/val"], workers=workers)[0]
         for batch, workers in ((2, 0), (5, 2))
     ]
     np.testing.assert_allclose(results[0].errors_box, results[1].errors_box, atol=1e-5)
@@ -95,7 +107,7 @@ def test_results_do_not_depend_on_workers_or_batches(index: Index, tmp_path: Pat
 
 def test_views_are_the_best_the_median_and_the_worst(index: Index, tmp_path: Path) -> None:
     predictor = Predictor(untrained(tmp_path))
-    result = evaluate(predictor, index, "dots/val", views=4)
+    result = evaluate(predictor, index, ["dots/val"], views=4)[0]
     errors = np.sort(result.errors_box)
     groups = {g: [v.error for v in result.faces if v.group == g] for g in ("best", "median", "worst")}
     assert groups["best"] == errors[:2].tolist()
@@ -113,23 +125,23 @@ def test_views_are_the_best_the_median_and_the_worst(index: Index, tmp_path: Pat
 def test_more_views_than_faces_or_none(
     index: Index, tmp_path: Path, views: int, counts: tuple[int, int, int]
 ) -> None:
-    faces = evaluate(dot_predictor(tmp_path), index, "dots/val", flip=False, views=views).faces
+    faces = evaluate(dot_predictor(tmp_path), index, ["dots/val"], flip=False, views=views)[0].faces
     assert tuple(sum(v.group == g for v in faces) for g in ("best", "median", "worst")) == counts
 
 
 def test_views_lie_on_the_face(index: Index, tmp_path: Path) -> None:
     """The dots of the shown crop are where the truth is drawn."""
-    view = evaluate(dot_predictor(tmp_path), index, "dots/val", views=1).faces[0]
+    view = evaluate(dot_predictor(tmp_path), index, ["dots/val"], views=1)[0].faces[0]
     column, row = view.true[2].astype(int)
     assert view.image[row, column, 1] > 200  # the nose is green
 
 
 def test_unknown_partitions_and_other_markups_are_refused(index: Index, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'dots/test'.*dots/train \(4 faces\), dots/val \(7 faces\)"):
-        evaluate(dot_predictor(tmp_path), index, "dots/test")
+        evaluate(dot_predictor(tmp_path), index, ["dots/test"])
     text = (tmp_path / "five.toml").read_text()
     (tmp_path / "six.toml").write_text(text.replace('"nose"', '"nose", "chin"'))
     predictor = dot_predictor(tmp_path)
     predictor.markup = type(markup(tmp_path)).load(tmp_path / "six.toml")
     with pytest.raises(InputError, match="5 points, but mark-up five has 6"):
-        evaluate(predictor, index, "dots/val")
+        evaluate(predictor, index, ["dots/val"])

@@ -1,4 +1,4 @@
-"""The warp against exact area averaging, and the coordinate convention through it."""
+"""The warp against exact area averaging, the coordinate convention through it, and crops worked by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fanlight.geometry import CropRule, Floats, Motion, crop_matrix, invert, transform, warp
+from fanlight.errors import InputError
+from fanlight.geometry import (
+    CropRule,
+    Floats,
+    Motion,
+    check_box,
+    crop_matrix,
+    invert,
+    mirror_landmarks,
+    transform,
+    warp,
+)
+from fanlight.markup import Markup
 
 SIZE = 64
 FACTORS = (1.0, 1.15, 1.3, 1.59, 2.0, 2.7, 3.19, 3.21, 3.7, 5.3, 8.0)
@@ -117,3 +129,96 @@ def test_a_crop_of_whole_pixels_is_a_copy() -> None:
     assert np.array_equal(warp(photo, matrix, SIZE), photo[10:74, 20:84])
     mirrored = crop_matrix((20, 10, 84, 74), CropRule(scale=1.0), SIZE, Motion(mirror=True))
     assert np.array_equal(warp(photo, mirrored, SIZE), photo[10:74, 20:84][:, ::-1])
+
+
+# ------------------------------------------------------------------ crops and motions, by hand
+
+BOX = (10.0, 20.0, 50.0, 80.0)  # 40 x 60, centre (30, 50)
+
+
+@pytest.mark.parametrize(
+    ("rule", "square"),
+    [
+        (CropRule(), (30, 50, 50 / 0.55)),
+        (CropRule(2.0), (30, 50, 100)),
+        (CropRule(1.5, "max"), (30, 50, 90)),
+        (CropRule(1.0, "mean", 0.1, -0.12), (34, 42.8, 50)),
+    ],
+)
+def test_squares_by_hand(rule: CropRule, square: tuple[float, float, float]) -> None:
+    assert rule.square(BOX) == pytest.approx(square)
+
+
+def test_the_plain_crop_by_hand() -> None:
+    """Side 100 around (30, 50) is x from -20, y from 0; 64 px of it are 0.64 each."""
+    matrix = crop_matrix(BOX, CropRule(2.0), 64)
+    np.testing.assert_allclose(matrix, [[0.64, 0, 12.8], [0, 0.64, 0]], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("motion", "place"),
+    [  # where (40, 50), 10 px to the right of the centre, lands in a crop of 100 px with 1 px a pixel
+        (Motion(), (60, 50)),
+        (Motion(mirror=True), (40, 50)),
+        (Motion(shift_x=0.1, shift_y=-0.05), (70, 45)),
+        (Motion(scale=1.5), (65, 50)),
+        (Motion(rotate_deg=90), (50, 60)),  # clockwise on the screen: right becomes down
+        (Motion(mirror=True, rotate_deg=90), (50, 40)),  # mirrored first
+        (Motion(mirror=True, shift_x=0.1), (50, 50)),  # the shift is of what is seen
+        (Motion(scale=2, rotate_deg=30, shift_x=0.1), (60 + 20 * math.cos(math.pi / 6), 60)),
+    ],
+)
+def test_motions_by_hand(motion: Motion, place: tuple[float, float]) -> None:
+    matrix = crop_matrix(BOX, CropRule(2.0), 100, motion)
+    assert transform(matrix, (40, 50)).tolist() == pytest.approx(place)
+
+
+def test_inverting_undoes_any_motion() -> None:
+    matrix = crop_matrix(BOX, CropRule(), 64, Motion(True, 0.1, -0.2, 0.7, 33))
+    points = np.random.default_rng(0).uniform(-50, 150, (4, 68, 2))
+    np.testing.assert_allclose(transform(invert(matrix), transform(matrix, points)), points, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", Markup.names())
+def test_mirroring_twice_is_the_identity(name: str) -> None:
+    mirror = Markup.load(name).mirror
+    points = np.random.default_rng(0).uniform(0, 100, (3, len(mirror), 2))
+    once = mirror_landmarks(points, 100, mirror)
+    assert not np.allclose(once, points)
+    np.testing.assert_allclose(mirror_landmarks(once, 100, mirror), points, atol=1e-12)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("rotate_deg", [0.0, -40.0])
+def test_a_painted_pixel_and_its_landmark_land_together(mirror: bool, rotate_deg: float) -> None:
+    """One pixel at column 33, row 57 has its centre at (33.5, 57.5), whatever the crop; here magnified."""
+    photo = np.zeros((100, 120, 3), np.uint8)
+    photo[57, 33] = 255
+    matrix = crop_matrix((20, 45, 44, 69), CropRule(1.0), 96, Motion(mirror, 0.03, -0.05, 1.1, rotate_deg))
+    crop = warp(photo, matrix, 96)[..., 0].astype(float)
+    y, x = np.mgrid[:96, :96] + 0.5
+    found = np.array([(crop * x).sum(), (crop * y).sum()]) / crop.sum()
+    np.testing.assert_allclose(found, transform(matrix, (33.5, 57.5)), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (10, 20, 10, 40),
+        (10, 20, 5, 40),
+        (10, 40, 20, 40),
+        (0, 0, math.nan, 9),
+        (0, 0, math.inf, 9),
+        (1, 2, 3),
+    ],
+)
+def test_degenerate_boxes_are_refused_with_their_numbers(box: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="left < right, top < bottom") as caught:
+        check_box(box)
+    assert str([float(v) for v in box]) in str(caught.value)
+
+
+def test_impossible_crop_rules_name_all_that_is_wrong() -> None:
+    with pytest.raises(InputError) as caught:
+        CropRule(0, "area", math.nan)  # type: ignore[arg-type]
+    assert [problem.split(" ")[0] for problem in caught.value.problems] == ["scale", "measure", "shift_x"]

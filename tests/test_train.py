@@ -147,7 +147,7 @@ def test_four_faces_are_learnt_by_heart(tmp_path: Path) -> None:
     losses = [float(row["train_heatmap"]) for row in rows_of(tmp_path / "run")]
     assert outcome.metrics["nme_box"] < 0.05
     assert losses[-1] < losses[0] / 5
-    judged = evaluate(fanlight.load(outcome.best, "cpu"), index, "dots/val", flip=False)
+    judged = evaluate(fanlight.load(outcome.best, "cpu"), index, ["dots/val"], flip=False)[0]
     assert judged.summary["nme_box"]["value"] == pytest.approx(outcome.metrics["nme_box"], rel=1e-4)
 
 

@@ -113,70 +113,92 @@ def predict_loader(
 def evaluate(
     predictor: Predictor,
     index: Index,
-    partition: str,
+    partitions: Sequence[str],
     flip: bool = True,
     workers: int = 0,
     views: int = 0,
     progress: Callable[[int], None] = lambda faces: None,
-) -> PartitionResult:
-    """Judge a network on one partition.
+) -> list[PartitionResult]:
+    """Judge a network on partitions.
 
     Args:
         predictor: the network.
-        index: holds the partition; its labels follow the predictor's mark-up.
-        partition: ``subset/split``.
+        index: holds the partitions; their labels follow the predictor's mark-up.
+        partitions: each ``subset/split``.
         flip: average each prediction with that of the mirrored crop; the result without is given as well.
         workers: loader processes.
-        views: how many of the worst faces to keep for looking at, and half as many of the best and of the median.
+        views: how many of a partition's worst faces to keep for looking at, and half as many of its best and of
+            its median ones.
         progress: called with the number of faces after each batch.
 
+    Returns:
+        One result for each partition, in the order of the index; where there are several, a last one called
+        ``all`` for the faces of all together.
+
     Raises:
-        InputError: the partition is unknown, or its images or labels cannot be used.
+        InputError: a partition is unknown, or its images or labels cannot be used.
     """
-    faces = index.select([partition])
+    faces = index.select(partitions)
     dataset = FaceDataset(faces, predictor.markup, predictor.crop, predictor.options.input_size)
     sampler = EpochSampler(len(dataset), predictor.batch_size, shuffle=False, drop_last=False)
     predictions = predict_loader(predictor, make_loader(dataset, sampler, workers), flip, progress)
-    truth = dataset.landmarks_image[predictions.positions]
-    summaries = {
-        on: summarise(predictions.landmarks(on), truth, predictor.markup)
-        for on in ((flip, False) if flip else (False,))
-    }
-    lengths = normalise(truth, predictor.markup, "box")
-    errors = face_errors(point_errors(predictions.landmarks(flip), truth, lengths))
+    partition_of = np.array([faces.partition_of(position) for position in range(len(faces))])
+    groups = {name: np.flatnonzero(partition_of == name) for name in faces.partitions()}
+    results = [_result(name, dataset, predictions, members, flip, views) for name, members in groups.items()]
+    if len(groups) > 1:
+        results.append(_result("all", dataset, predictions, np.arange(len(faces)), flip, 0))
+    return results
+
+
+def _result(
+    name: str,
+    dataset: FaceDataset,
+    predictions: Predictions,
+    members: NDArray[np.int64],
+    flip: bool,
+    views: int,
+) -> PartitionResult:
+    """The result for some faces of a data set, whose predictions stand in its order."""
+    truth = dataset.landmarks_image[members]
+    landmarks = predictions.landmarks(flip)[members]
+    lengths = normalise(truth, dataset.markup, "box")
+    errors = face_errors(point_errors(landmarks, truth, lengths))
+    plain = predictions.landmarks(False)[members]
     return PartitionResult(
-        name=partition,
-        summary=summaries[flip],
-        summary_other_flip=summaries[False] if flip else None,
+        name=name,
+        summary=summarise(landmarks, truth, dataset.markup),
+        summary_other_flip=summarise(plain, truth, dataset.markup) if flip else None,
         errors_box=errors,
-        faces=_views(dataset, predictions.landmarks(flip), errors, views),
+        faces=_views(dataset, members, landmarks, errors, views),
         flip=flip,
     )
 
 
-def _views(dataset: FaceDataset, landmarks_image: Floats, errors: Floats, worst: int) -> list[FaceView]:
-    """The best, the median and the worst faces; predictions stand in the order of the data set."""
+def _views(
+    dataset: FaceDataset, members: NDArray[np.int64], landmarks_image: Floats, errors: Floats, worst: int
+) -> list[FaceView]:
+    """The best, the median and the worst of some faces of a data set."""
     order = np.argsort(errors, kind="stable")
     few = min(worst // 2, len(order))
     middle = max((len(order) - few) // 2, 0)
-    groups: list[tuple[Group, Sequence[int]]] = [
-        ("best", order[:few].tolist()),
-        ("median", order[middle : middle + few].tolist()),
-        ("worst", order[::-1][: min(worst, len(order))].tolist()),
+    groups: list[tuple[Group, NDArray[np.int64]]] = [
+        ("best", order[:few]),
+        ("median", order[middle : middle + few]),
+        ("worst", order[::-1][:worst]),
     ]
     views = []
-    for group, positions in groups:
-        for position in positions:
+    for group, chosen in groups:
+        for rank in chosen.tolist():
+            position = int(members[rank])
             item = dataset[(0, position)]
-            matrix = item["matrix"].double().numpy()
             views.append(
                 FaceView(
                     group=group,
                     caption=dataset.index[position].image_path.name,
                     image=item["image"].numpy(),
-                    predicted=transform(matrix, landmarks_image[position]),
+                    predicted=transform(item["matrix"].double().numpy(), landmarks_image[rank]),
                     true=item["landmarks"].double().numpy(),
-                    error=float(errors[position]),
+                    error=float(errors[rank]),
                 )
             )
     return views

@@ -68,7 +68,9 @@ class LossOptions:
                 "not negative, finite, and not both zero"
             )
         if not 0 <= self.foreground < math.inf:
-            raise InputError(f"foreground = {self.foreground}: give a number that is not negative, 0 for none")
+            raise InputError(
+                f"foreground = {self.foreground}: give a number that is not negative, 0 for none"
+            )
 
 
 class AlignmentLoss:
@@ -105,7 +107,9 @@ class AlignmentLoss:
         heatmaps = [_plain(stack) for stack in heatmaps]
         landmarks_heatmap = landmarks_crop * (size / input_size)
         targets = self._encode(landmarks_heatmap, size)
-        mse = torch.stack([heatmap_mse(stack, targets, self.options.foreground) for stack in heatmaps]).mean(0)
+        mse = torch.stack([heatmap_mse(stack, targets, self.options.foreground) for stack in heatmaps]).mean(
+            0
+        )
         terms = {"heatmap": (sample_weight * mse).mean()}
         total = self.options.heatmap * terms["heatmap"]
         if self.options.distance > 0:

@@ -32,7 +32,8 @@ class Places:
 
     def find(self, key: str) -> str:
         """The place of a key, or of the table around it, as the beginning of a message."""
-        if any(f"{key}.".startswith(f"{override}.") for override in self._overridden):
+        inner, outer = f"{key}.", tuple(f"{override}." for override in self._overridden)
+        if inner.startswith(outer) or (key not in self._lines and any(o.startswith(inner) for o in outer)):
             return "--set: "
         while key:
             if key in self._lines:

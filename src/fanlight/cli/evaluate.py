@@ -51,11 +51,9 @@ def evaluate(
     counts = faces.select(partition).partitions()
     _warn_of_selection(loaded, faces.sha256, list(counts))
     predictor = Predictor(loaded, resolve_device(device))
-    results = []
+    views = VIEWS if report else 0
     with progress_bar("judging", sum(counts.values())) as bar:
-        for name in counts:
-            views = VIEWS if report else 0
-            results.append(judge(predictor, faces, name, flip, workers, views, progress=bar.advance))
+        results = judge(predictor, faces, list(counts), flip, workers, views, progress=bar.advance)
     if as_json:
         out.print(json.dumps(_json(checkpoint, results), indent=2))
     else:
@@ -65,8 +63,11 @@ def evaluate(
 
 
 def _json(checkpoint: Path, results: list[PartitionResult]) -> dict[str, Any]:
+    """The results by partition, and of all partitions together where there are several."""
     about = {"checkpoint": str(checkpoint), "flip": results[0].flip}
-    return {**about, "partitions": {result.name: {**about, **result.summary} for result in results}}
+    judged = {result.name: {**about, **result.summary} for result in results}
+    together = {"all": judged.pop("all")} if "all" in judged else {}
+    return {**about, "partitions": judged, **together}
 
 
 def _warn_of_selection(checkpoint: Checkpoint, index_sha256: str, partitions: list[str]) -> None:

@@ -47,7 +47,8 @@ def train(
     Several GPUs: torchrun --nproc-per-node=GPUS -m fanlight train RECIPE.toml
     """
     folder, checked = _open(recipe, settings or [], out_folder, resume)
-    index = _check_data(checked, folder, skip_invalid or (folder / SKIPPED).exists())
+    skip_invalid |= resume is not None and (folder / SKIPPED).exists()  # as the run did when it began
+    index = _check_data(checked, folder, skip_invalid)
     from fanlight.train import train as run
 
     with TrainingBar(checked.train.epochs) as bar:
