@@ -115,7 +115,7 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     try:
         with zipfile.ZipFile(path) as archive:
             # torch checks no sums, and takes whatever lies in memory for an entry that is marked as a folder
-            odd = [entry.filename for entry in archive.infolist() if entry.external_attr]
+            odd = [entry.filename for entry in archive.infolist() if entry.external_attr & 0x10]
             damaged = odd[0] if odd else archive.testzip()
         if damaged:
             raise InputError(f"{path}: damaged ({damaged} has changed): copy or train it again")
