@@ -6,8 +6,10 @@
 Every figure is the median over rounds after one that warms up, in ms per face, with the fastest and the slowest
 round; the process is bound to one core where the system allows it. Where other programs share that core, "cpu ms"
 (the processor's own time) is closer to what it takes alone. "kept" writes into the same buffer each time, as
-training does; "fresh" makes a new one. As in training, the process keeps the memory that it frees. The public FAN training code takes 16.5 ms to encode and 18 ms to decode a
-face of 68 landmarks and 64 x 64 cells (measured apart, on a machine of this kind); "x" is how many times faster.
+training does; "fresh" makes a new one. As in training, the process keeps the memory that it frees.
+
+The public FAN training code takes 16.5 ms to encode and 18 ms to decode a face of 68 landmarks and 64 x 64 cells
+(measured apart, on a machine of this kind); "x" is how many times faster.
 """
 
 from __future__ import annotations
