@@ -125,6 +125,16 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native is not None and native() else torch.float32
 
 
+def leave_cores_to_loaders(team: Team, workers: int) -> None:
+    """Where the CPU trains, compute on the cores that the loader processes leave.
+
+    The threads of one operation wait for each other: one that has to share its core slows down all of them, by
+    more than a core is worth. Nothing is changed where OMP_NUM_THREADS says what to do, as torchrun does.
+    """
+    if team.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() - workers))
+
+
 def keep_freed_memory() -> None:
     """Tell glibc to keep what a training step frees: handing it back and forth costs a tenth of the step.
 

@@ -62,20 +62,20 @@ def encode(
 class Decoder:
     """Locates each landmark as the centroid of its heatmap around the peak.
 
-    The score is the peak's value. Cells whose centre lies within ``radius`` of the peak's, negatives clamped
-    to zero and raised to ``gamma``, give the centroid. Where the border cuts that window (or the window is
-    narrower than the Gaussian) the plain centroid is pulled inwards; ``border = "corrected"`` undoes this:
-    for a Gaussian of known sigma the centroid over the cells that are left grows with the true position, so
-    the position that explains it is solved for. (A Gaussian of known sigma is an exponential family in its
-    mean: this is the maximum-likelihood estimate.) Up to 1 px outside the border can be recovered. A heatmap
-    without a positive cell gives the centre of its peak cell.
+    The score is the peak's value. Cells within ``radius`` of the peak, negatives clamped to zero and raised to
+    ``gamma``, give the centroid. Where the border cuts that window (or the window is narrower than the
+    Gaussian) the plain centroid is pulled inwards; ``border = "corrected"`` undoes this: for a Gaussian of
+    known sigma the centroid over the cells that are left grows with the true position, so the position that
+    explains it is solved for. (A Gaussian of known sigma is an exponential family in its mean: this is the
+    maximum-likelihood estimate.) Its window is a square, so that x and y can be solved for apart. Up to 1 px
+    outside the border can be recovered. A heatmap without a positive cell gives the centre of its peak cell.
 
     Differentiable in the heatmaps, the correction included. Batched, without loops over landmarks.
 
     Attributes:
         radius: window radius as a fraction of sqrt(H * W), in (0, 2]; 0.1 is 6.4 cells of 64 x 64.
         gamma: exponent, > 0; larger ones trust the peak more.
-        border: ``corrected``, or ``cut`` for the plain centroid of the public code.
+        border: ``corrected``, or ``cut`` for the plain centroid over a disc, as in the public code.
         sigma_heatmap_px: sigma of the training targets, used by the correction.
 
     Source: the centroid is that of ibug.face_alignment (``border = "cut"``); the border correction is ours.
@@ -124,7 +124,7 @@ class Decoder:
         scores, peak_x, peak_y = find_peaks(heatmaps)
         peak = torch.stack((peak_x, peak_y), -1)
         steps, disc = _window(self.radius * (height * width) ** 0.5, max(height, width) - 1, heatmaps.device)
-        values, inside = self._weights(heatmaps, peak, steps, disc)
+        values, inside = self._weights(heatmaps, peak, steps, disc if self.border == "cut" else None)
         across, down = inside.to(values.dtype).unbind(-2)
         columns = (down.unsqueeze(-2) @ values).squeeze(-2) * across
         rows = (values @ across.unsqueeze(-1)).squeeze(-1) * down
@@ -138,7 +138,9 @@ class Decoder:
         centroid = torch.where(mass > 0, centroid, 0.0)
         return peak + 0.5 + centroid, scores.to(values.dtype)
 
-    def _weights(self, heatmaps: Tensor, peak: Tensor, steps: Tensor, disc: Tensor) -> tuple[Tensor, Tensor]:
+    def _weights(
+        self, heatmaps: Tensor, peak: Tensor, steps: Tensor, disc: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """The weights (B, L, K, K) of the cells around the peaks, by row and column, and which lie inside.
 
         Those beyond the border repeat the cells at it; ``inside``, (B, L, 2, K) for x and y, is False there.
@@ -147,12 +149,12 @@ class Decoder:
         x, y = (peak.unsqueeze(-1) + steps).unbind(-2)
         inside = torch.stack(((x >= 0) & (x < width), (y >= 0) & (y < height)), -2)
         cells = (y.clamp(0, height - 1) * width).unsqueeze(-1) + x.clamp(0, width - 1).unsqueeze(-2)
-        values = heatmaps.flatten(2).gather(-1, cells.flatten(2)).unflatten(-1, disc.shape)
+        values = heatmaps.flatten(2).gather(-1, cells.flatten(2)).unflatten(-1, (len(steps), len(steps)))
         values = values if values.dtype == torch.float64 else values.float()
+        values = F.relu(values) if disc is None else F.relu(values) * disc
         if self.gamma >= 1:
-            values = F.relu(values) * disc
             return values if self.gamma == 1 else values**self.gamma, inside
-        positive = (values > 0) & disc  # the power of another cell is never taken: its slope is infinite at 0
+        positive = values > 0  # the power of another cell is never taken: its slope is infinite at 0
         return torch.where(positive, torch.where(positive, values, 1.0) ** self.gamma, 0.0), inside
 
 

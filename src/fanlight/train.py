@@ -19,7 +19,7 @@ from torch import Tensor
 from fanlight.checkpoint import Checkpoint, load_checkpoint
 from fanlight.config import Recipe
 from fanlight.data.index import Index
-from fanlight.device import Team, join_team, keep_freed_memory
+from fanlight.device import Team, join_team, keep_freed_memory, leave_cores_to_loaders
 from fanlight.distance import possible_normalisers
 from fanlight.errors import InputError
 from fanlight.evaluate import predict_loader
@@ -31,7 +31,7 @@ from fanlight.optimise import learning_rate
 from fanlight.predict import Predictor
 from fanlight.run import Ranked, Run
 
-LOOK_STEPS = 20  # steps between two looks at the loss and the clock: each look waits for the device
+LOOK_STEPS = 20  # steps between two looks at the loss, each of which waits for the device
 
 
 class Progress(Protocol):
@@ -92,6 +92,7 @@ def train(
     """
     keep_freed_memory()
     with join_team(recipe.train.device) as team:
+        leave_cores_to_loaders(team, recipe.train.workers)
         return _Training(recipe, index, folder, progress, team, resume).run()
 
 
@@ -130,10 +131,14 @@ class _Training:
                 self.position.step += 1
                 self.position.seconds = time.monotonic() - started
                 validate = self.position.step % self.validate_every == 0
-                look = self.position.step % LOOK_STEPS == 0 or self.position.step == self.total_steps
-                if validate or look or self._is_late():
-                    share = self._look(means)
-                    stopped = self._why_stop(share)
+                look = (
+                    validate or self.position.step % LOOK_STEPS == 0 or self.position.step == self.total_steps
+                )
+                if look or self.team.size == 1:  # several processes agree on the time now and then
+                    share = self._share_done()
+                stopped = self._why_stop(share)
+                if look or stopped:
+                    self._look(means, share)
                 if validate or stopped:
                     self._validate(means, share)
                 if stopped:
@@ -157,14 +162,9 @@ class _Training:
             return None
         return "epochs" if self.position.step >= self.total_steps else "time"
 
-    def _is_late(self) -> bool:
-        """True once the time is up, where that can be told without asking another process."""
-        limit = 60 * self.recipe.train.max_minutes
-        return self.team.size == 1 and 0 < limit <= self.position.seconds
-
-    def _look(self, means: _RunningMeans) -> float:
-        """Look at the loss and the clock; only this and validation make the host wait for the device."""
-        share, losses = self._share_done(), means.read(self.team)
+    def _look(self, means: _RunningMeans, share: float) -> None:
+        """Look at the loss; only this and validation make the host wait for the device."""
+        losses = means.read(self.team)
         if not math.isfinite(losses["total"]):
             self._stop_on_nan("the loss is", losses)
         if self.run_folder:
@@ -172,7 +172,6 @@ class _Training:
             figures = {**{f"train/{name}": value for name, value in losses.items()}, "train/lr": lr}
             self.run_folder.plot(self.position.step, figures)
             self.progress.advance(self.position.step, share, {"loss": losses["total"], "lr": lr})
-        return share
 
     def _stop_on_nan(self, what: str, losses: Mapping[str, float]) -> NoReturn:
         broken = ", ".join(f"{name} = {value}" for name, value in losses.items())
