@@ -288,6 +288,45 @@ def test_wrong_use_is_a_message_and_exit_code_2(case: str, work: Path, fanlight:
     assert "Traceback" not in err
 
 
+def test_boxes_of_another_photo_are_not_taken(work: Path, tmp_path: Path, fanlight: Run) -> None:
+    """Photos of different sets share their names: only the path tells them apart."""
+    other = tmp_path / "00005.jpg"
+    other.write_bytes((work / "faces/images/00006.jpg").read_bytes())
+    code, _, err = fanlight(
+        "predict", work / "run/checkpoints/best.ckpt", other, "--boxes", work / "faces/index.tsv",
+        "--out", tmp_path / "p",
+    )  # fmt: skip
+    assert code == 2
+    assert str(other) in err
+    assert f"it has {work / 'faces/images/00005.jpg'}, another file" in err
+
+
+def test_results_never_share_a_name(work: Path, tmp_path: Path, fanlight: Run) -> None:
+    photo = (work / "faces/images/00006.jpg").read_bytes()
+    for name in ("anna.jpg", "anna_2.jpg"):
+        (tmp_path / name).write_bytes(photo)
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text(
+        "image,left,top,right,bottom\nanna.jpg,60,60,190,200\nanna.jpg,50,60,190,200\nanna_2.jpg,60,60,190,200\n"
+    )
+    code, _, err = fanlight(
+        "predict", work / "run/checkpoints/best.ckpt", tmp_path / "anna.jpg", tmp_path / "anna_2.jpg",
+        "--boxes", boxes, "--out", tmp_path / "p",
+    )  # fmt: skip
+    assert code == 2
+    assert "anna_2.pts" in err
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_run_goes_on_with_its_own_data_only(work: Path, tmp_path: Path, fanlight: Run) -> None:
+    fanlight("train", work / "recipe.toml", "--out", tmp_path / "run", "--set", "train.epochs=1")
+    recipe = tmp_path / "run/recipe.toml"
+    recipe.write_text(recipe.read_text().replace("batch_size = 8\n", "batch_size = 4\n"))
+    code, _, err = fanlight("train", "--resume", tmp_path / "run")
+    assert code == 2
+    assert "train.batch_size is now 4, and was 8" in err
+
+
 def test_boxes_that_cannot_be_used_are_listed(work: Path, tmp_path: Path, fanlight: Run) -> None:
     boxes = tmp_path / "boxes.csv"
     boxes.write_text("image,left,top,right,bottom\na.jpg,1,2,3,x\nb.jpg,9,2,3,4\n")

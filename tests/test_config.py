@@ -191,7 +191,7 @@ def test_a_value_of_the_wrong_kind_is_refused(table: str, key: str, value: objec
         ({"model": {"points": 98}}, ["model.points: 98", "68"]),
         ({"model": {"preset": "fan3"}}, ["'fan3'", "fan1_narrow"]),
         ({"model": {"preset": ["fan1"]}}, ["['fan1']", "fan1_narrow"]),
-        ({"decoder": {"radius": 0.01}}, ["decoder.radius = 0.01", "64 px", "0.015625"]),
+        ({"decoder": {"radius": 0.01}}, ["decoder.radius: 0.01", "64 px", "0.015625"]),
         ({"loss": {"heatmap": 0, "distance": 0}}, ["loss", "both zero"]),
     ],
 )  # fmt: skip
@@ -253,7 +253,7 @@ def test_lines_are_found_in_unusual_layouts() -> None:
         ("train.flip = true", lambda r: r.train.flip, True),
         ("optimiser.lr=1e-4", lambda r: r.optimiser.lr, 1e-4),
         ("optimiser.name=sgd", lambda r: r.optimiser.name, "sgd"),
-        ('data.index="with = sign.tsv"', lambda r: r.data.index, "with = sign.tsv"),
+        ('data.index="with = sign.tsv"', lambda r: Path(r.data.index).name, "with = sign.tsv"),
         ("data.index=/a b/c=d.tsv", lambda r: r.data.index, "/a b/c=d.tsv"),
         ('data.train=["a/x", "b/y"]', lambda r: r.data.train, ["a/x", "b/y"]),
         ("model.preset=fan1", lambda r: r.model.stacks, 1),
@@ -377,3 +377,30 @@ def test_photometric_arguments_are_checked_with_the_recipe(tmp_path: Path) -> No
     assert "'blur_limit'" in first or "blur_limit" in first
     assert second.startswith("line 9: augment.photometric[1].name: ")
     assert "ColorJitter" in second
+
+
+def test_every_kind_of_fault_is_listed_at_once(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        '[data]\nindex = 2026-01-01\ntrain = ["a/b"]\nval = ["a/c"]\n'
+        '[schedule]\nclock = "time"\n[train]\nepochs = 0\n'
+        '[[augment.photometric]]\nname = "Blur"\nblur_limt = 3\n'
+    )
+    with pytest.raises(InputError) as caught:
+        load_recipe(recipe)
+    told = "\n".join(caught.value.problems)
+    assert "line 2: data.index: is a date" in told
+    assert "line 8: train.epochs: " in told
+    assert "line 11: augment.photometric[0].blur_limt: " in told
+    assert 'line 6: schedule.clock: "time" needs train.max_minutes' in told
+    with pytest.raises(InputError) as caught:
+        load_recipe(recipe, ["nonsense", "train=1=2", "data.index.x=1"])
+    assert len(caught.value.problems) == 2
+
+
+def test_paths_hold_in_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[data]\nindex = "faces/index.tsv"\ntrain = ["a/b"]\nval = ["a/c"]\n')
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe(recipe).data.index == str(tmp_path / "faces/index.tsv")
+    assert load_recipe(recipe).data.markup == "ibug68"

@@ -11,7 +11,7 @@ import torch
 import fanlight
 from fanlight.checkpoint import save_checkpoint
 from fanlight.errors import InputError
-from fanlight.geometry import CropRule, mirror_landmarks
+from fanlight.geometry import CropRule, crop_matrix, mirror_landmarks, warp
 from fanlight.predict import Predictor, to_input
 from painted import OPTIONS, PLACES, dot_predictor, paint, untrained
 
@@ -82,7 +82,8 @@ def test_no_boxes_no_faces(tmp_path: Path, boxes: object) -> None:
         ([[1, 2, 3]], ["(1, 3)", "(N, 4)"]),
         (np.zeros((2, 2, 4)), ["(2, 2, 4)", "(N, 4)"]),
         ([[10, 10, 5, 20]], ["[10.0, 10.0, 5.0, 20.0]", "left < right"]),
-        ([[0, 0, np.nan, 9]], ["nan", "finite"]),
+        ([[0, 0, np.nan, 9]], ["nan", "four numbers"]),
+        ([[0, 0, 1e8, 9]], ["100000000.0", "below a million"]),
         ([[0, 0, 9, 9], [1, 2, 3]], ["(N, 4)"]),
         (["face"], ["'face'", "(N, 4)"]),
     ],
@@ -116,10 +117,31 @@ def test_mirroring_finds_the_same_places_and_names(tmp_path: Path) -> None:
     predictor = dot_predictor(tmp_path)
     (face,) = predictor.predict(PHOTO, BOX, flip=True)
     np.testing.assert_allclose(face.landmarks, LANDMARKS, atol=0.15)
-    crops = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8))
-    plain, mirrored = predictor.predict_crops(crops)[0], predictor.predict_mirrored(crops)[0]
-    both = predictor.predict_crops(crops, flip=True)[0]
-    torch.testing.assert_close(both, (plain + mirrored) / 2)
+    crop = warp(PHOTO, matrix := crop_matrix(BOX, predictor.crop, 64), 64)
+    crops = torch.from_numpy(crop)[None]
+    plain, mirrored = (
+        predictor.predict_crops(crops, [matrix])[0],
+        predictor.predict_mirrored(crops, [matrix])[0],
+    )
+    np.testing.assert_allclose(face.landmarks, (plain + mirrored)[0] / 2, atol=1e-3)
+    assert np.abs(plain - mirrored).max() > 1e-4  # two predictions, not one twice
+
+
+def test_a_network_with_an_offset_is_put_right_in_mirrored_crops_too(tmp_path: Path) -> None:
+    """Weights that place every landmark 3 px left and 2 px up of the truth, in whatever they are shown."""
+    exact = dot_predictor(tmp_path)
+    shifted = dot_predictor(tmp_path)
+    matrix = crop_matrix(BOX, exact.crop, 64)
+    shift_crop = matrix[:, :2] @ (-3, -2)
+    find = exact._decode
+    shifted._decode = lambda crops: (find(crops)[0] + shift_crop, find(crops)[1])  # type: ignore[method-assign]
+    shifted.offset_image = (3.0, 2.0)
+    for flip in (False, True):
+        right, mended = (predictor.predict(PHOTO, BOX, flip=flip)[0] for predictor in (exact, shifted))
+        np.testing.assert_allclose(mended.landmarks, right.landmarks, atol=1e-6)
+    crops = torch.from_numpy(warp(PHOTO, matrix, 64))[None]
+    right, mended = (predictor.predict_mirrored(crops, [matrix])[0] for predictor in (exact, shifted))
+    np.testing.assert_allclose(mended, right, atol=1e-6)
 
 
 @pytest.mark.parametrize("trained", [True, False], ids=["dots", "random weights"])
@@ -176,8 +198,8 @@ def test_the_networks_input() -> None:
 
 def test_gradients_are_not_kept(tmp_path: Path) -> None:
     landmarks, scores = Predictor(untrained(tmp_path)).predict_crops(
-        torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+        torch.zeros(1, 64, 64, 3, dtype=torch.uint8), [np.eye(2, 3)]
     )
-    assert not landmarks.requires_grad
+    assert isinstance(landmarks, np.ndarray)
     assert landmarks.shape == (1, OPTIONS.points, 2)
     assert scores.shape == (1, OPTIONS.points)

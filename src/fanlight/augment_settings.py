@@ -37,7 +37,7 @@ class GeometrySettings(BaseModel):
 class PhotometricStep(BaseModel):
     """One albumentations transform: its name, its probability, and any arguments it takes.
 
-    The arguments are checked when the transform is built, by ``fanlight.data.augment.photometric_problems``.
+    The arguments are checked when the transform is built, by ``fanlight.data.photometric.photometric_problems``.
     """
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)

@@ -7,6 +7,7 @@ faults of a recipe are reported together, with their key and line.
 from __future__ import annotations
 
 import copy
+import datetime
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,12 @@ class DataSettings(_Strict):
     markup: str = "ibug68"
     train: list[str] = Field(min_length=1)
     val: list[str] = Field(min_length=1)
+
+    def from_anywhere(self) -> DataSettings:
+        """The same with absolute paths, which hold whatever the working directory is."""
+        own = self.markup not in Markup.names()
+        markup = str(Path(self.markup).absolute()) if own else self.markup
+        return self.model_copy(update={"index": str(Path(self.index).absolute()), "markup": markup})
 
     @model_validator(mode="after")
     def _apart(self) -> DataSettings:
@@ -167,29 +174,21 @@ class Recipe(_Strict):
     schedule: ScheduleSettings = ScheduleSettings()
     train: TrainSettings = TrainSettings()
 
-    @model_validator(mode="after")
-    def _together(self) -> Recipe:
-        problems = []
+    def cross_faults(self) -> list[tuple[str, str]]:
+        """Settings that are sound alone and do not go together, as (key, what is wrong and what to do)."""
+        faults = photometric_problems(self.augment.photometric, self.model.input_size)
         if self.schedule.clock == "time" and not self.train.max_minutes:
-            problems.append('schedule.clock = "time" needs train.max_minutes')
-        normaliser, possible = Metric.parse(self.train.rank_by).normaliser, self._normalisers()
+            faults.append(("schedule.clock", '"time" needs train.max_minutes'))
+        normaliser = Metric.parse(self.train.rank_by).normaliser
+        possible = possible_normalisers(Markup.load(self.data.markup))
         if normaliser not in possible:
-            problems.append(
-                f"train.rank_by = {self.train.rank_by!r}: the mark-up {self.data.markup} does not tell "
-                f"{normaliser}: take one of {', '.join(possible)}"
-            )
-        cells = self.decoder.radius * self.model.heatmap_size
-        if cells < 1:
-            problems.append(
-                f"decoder.radius = {self.decoder.radius:g} of heatmaps of {self.model.heatmap_size} px is less "
-                f"than one cell: take at least {1 / self.model.heatmap_size:g}"
-            )
-        if problems:
-            raise InputError.collect(problems, "settings that do not go together:")
-        return self
-
-    def _normalisers(self) -> Sequence[str]:
-        return possible_normalisers(Markup.load(self.data.markup))
+            why = f"the mark-up {self.data.markup} does not tell {normaliser}: take one of {', '.join(possible)}"
+            faults.append(("train.rank_by", f"{self.train.rank_by!r}: {why}"))
+        if self.decoder.radius * self.model.heatmap_size < 1:
+            side = self.model.heatmap_size
+            why = f"of heatmaps of {side} px is less than one cell: take at least {1 / side:g}"
+            faults.append(("decoder.radius", f"{self.decoder.radius:g} {why}"))
+        return faults
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: TOML and JSON can hold them, and ``Recipe.from_dict`` reads them back."""
@@ -208,11 +207,14 @@ class Recipe(_Strict):
         Raises:
             InputError: listing every fault with its key, and its place where ``places`` knows it.
         """
+        dates = {
+            _key(place): "is a date or time: put it in quotes if it is a name" for place in _dates(values)
+        }
         filled, faults = _fill_model(values)
         recipe, found = _check(cls, filled)
-        faults += found
-        if recipe is not None:  # albumentations' own arguments are known only by building its transforms
-            faults += photometric_problems(recipe.augment.photometric, recipe.model.input_size)
+        faults = [*dates.items(), *((key, why) for key, why in faults + found if key not in dates)]
+        if recipe is not None:
+            faults += recipe.cross_faults()
             if not faults:
                 return recipe
         lines = [
@@ -238,8 +240,16 @@ def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Rec
         values = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: cannot read the recipe: {error}") from None
-    keys = [_override(values, override) for override in overrides]
-    return Recipe.from_dict(values, str(path), Places(text, keys))
+    keys, problems = [], []
+    for override in overrides:
+        try:
+            keys.append(_override(values, override))
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError.collect(problems, f"{path}: these changes cannot be made:")
+    recipe = Recipe.from_dict(values, str(path), Places(text, keys))
+    return recipe.model_copy(update={"data": recipe.data.from_anywhere()})
 
 
 def _override(values: dict[str, Any], override: str) -> str:
@@ -263,7 +273,11 @@ def _override(values: dict[str, Any], override: str) -> str:
 
 
 def _check(kind: type[Recipe], values: Mapping[str, Any]) -> tuple[Recipe | None, list[tuple[str, str]]]:
-    """Build the recipe, or list its faults; unknown settings do not keep the others from being checked."""
+    """Build the recipe and list its faults.
+
+    One fault does not keep the rest from being checked: a setting at fault is left out, and what remains is
+    checked again. The recipe returned is of what remains; None where nothing whole does.
+    """
     try:  # as JSON, where a table may become a dataclass and a list a tuple, and nothing else is bent
         return kind.model_validate_json(json.dumps(values, default=str, ensure_ascii=False).encode()), []
     except UnicodeEncodeError:
@@ -271,21 +285,40 @@ def _check(kind: type[Recipe], values: Mapping[str, Any]) -> tuple[Recipe | None
     except ValidationError as error:
         items = error.errors()
     faults = [fault for item in items for fault in _faults(item)]
-    unknown = [item["loc"] for item in items if item["type"] in _UNKNOWN]
-    if unknown:
-        _, others = _check(kind, _without(values, unknown))
-        faults += [fault for fault in others if fault not in faults]
-    return None, faults
+    places = [item["loc"] for item in items if item["type"] != "missing" and item["loc"] != ("data",)]
+    rest = _without(values, places)
+    if rest == values:
+        return None, faults
+    recipe, others = _check(kind, rest)
+    removed = {_key(place) for place in places}
+    return recipe, faults + [fault for fault in others if fault not in faults and fault[0] not in removed]
+
+
+def _dates(values: Mapping[str, Any], path: tuple[int | str, ...] = ()) -> list[tuple[int | str, ...]]:
+    """Where TOML's dates and times stand, which no setting takes."""
+    found: list[tuple[int | str, ...]] = []
+    for key, value in values.items():
+        inner = value if isinstance(value, list) else [value]
+        for number, entry in enumerate(inner):
+            here: tuple[int | str, ...] = (*path, key, number) if isinstance(value, list) else (*path, key)
+            if isinstance(entry, Mapping):
+                found += _dates(entry, here)
+            elif isinstance(entry, (datetime.date, datetime.time)):
+                found.append(here)
+    return found
 
 
 def _without(values: Mapping[str, Any], locations: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
-    """A deep copy of plain values that lacks some of them."""
+    """A deep copy of plain values that lacks those at the locations; a list lacking an entry is left out whole."""
     kept = copy.deepcopy(dict(values))
-    for *path, last in locations:
+    for location in locations:
+        names = list(location)
+        while isinstance(names[-1], int):
+            names.pop()
         table: Any = kept
-        for part in path:
-            table = table[part]
-        del table[last]
+        for name in names[:-1]:
+            table = table[name] if isinstance(name, int) or name in table else {}
+        table.pop(names[-1], None)
     return kept
 
 

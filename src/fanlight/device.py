@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import datetime
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,6 +55,12 @@ class Team:
             tensor /= self.size
         return tensor
 
+    def follow_leader(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors with those of the leading process."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
     def from_leader(self, value: float) -> float:
         """The leading process's number."""
         if self.size == 1:
@@ -86,17 +93,24 @@ def join_team(device: str) -> Iterator[Team]:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under torchrun ``cuda`` is the process's own GPU.
 
     Raises:
-        InputError: CUDA was asked for and there is none.
+        InputError: CUDA was asked for and there is none, or fewer devices than processes.
     """
     device = resolve_device(device)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Team(0, 1, torch.device(device))
         return
-    if device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    if device.startswith("cuda"):
+        if device != "cuda":
+            raise InputError(
+                f'train.device = "{device}" for several processes: take "cuda", and each has its own'
+            )
+        device = resolve_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    dist.init_process_group(
+        backend, timeout=datetime.timedelta(hours=2)
+    )  # the leader may check data for long
     try:
         yield Team(dist.get_rank(), dist.get_world_size(), torch.device(device))
     finally:

@@ -97,10 +97,9 @@ def predict_loader(
     positions, plain, mirrored = [], [], []
     for batch in loader:
         positions.append(batch["index"].numpy())
-        plain.append(predictor.to_image(predictor.predict_crops(batch["image"])[0], batch["matrix"]))
+        plain.append(predictor.predict_crops(batch["image"], batch["matrix"])[0])
         if flip:
-            landmarks_crop = predictor.predict_mirrored(batch["image"])[0]
-            mirrored.append(predictor.to_image(landmarks_crop, batch["matrix"]))
+            mirrored.append(predictor.predict_mirrored(batch["image"], batch["matrix"])[0])
         progress(len(batch["index"]))
     if not positions:  # a process whose share of the faces is empty
         nobody = np.empty((0, predictor.markup.count, 2))

@@ -23,6 +23,8 @@ from fanlight.errors import InputError
 
 Floats = NDArray[np.float64]
 
+FARTHEST_PX = 1e6  # no photo reaches as far, so no face box does
+
 
 @dataclass(frozen=True)
 class CropRule:
@@ -96,10 +98,15 @@ def check_box(box: ArrayLike) -> tuple[float, float, float, float]:
         InputError: not four finite numbers (left, top, right, bottom) with left < right and top < bottom.
     """
     values = np.asarray(box, dtype=np.float64).reshape(-1)
-    if values.size != 4 or not np.isfinite(values).all() or values[2] <= values[0] or values[3] <= values[1]:
+    if (
+        values.size != 4
+        or not (np.abs(values) < FARTHEST_PX).all()
+        or values[2] <= values[0]
+        or values[3] <= values[1]
+    ):
         raise InputError(
             f"face box {values.tolist()} is not (left, top, right, bottom) with left < right, top < bottom: "
-            "give four finite numbers in image pixels"
+            "give four numbers in image pixels, below a million"
         )
     left, top, right, bottom = values.tolist()
     return left, top, right, bottom
@@ -204,7 +211,7 @@ def _low_pass(image: NDArray[Any], shrink: float) -> tuple[NDArray[Any], int]:
     Returns:
         The filtered image, and the factor by which it is smaller than the given one.
     """
-    factor = max(1, int(shrink / 1.6))
+    factor = max(1, min(int(shrink / 1.6), max(image.shape[:2])))
     if factor > 1:
         image = _average_blocks(image, factor)
     variance = ((shrink**2 - 1) / 8 - (factor**2 - 1) / 4) / factor**2

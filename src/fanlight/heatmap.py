@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -101,10 +101,6 @@ class Decoder:
         if problems:
             raise InputError.collect(problems, "the decoder's options are not usable:")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
-        return asdict(self)
-
     def __call__(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         """Decode a batch of heatmaps.
 
@@ -120,6 +116,10 @@ class Decoder:
         """
         if heatmaps.dim() != 4:
             raise ValueError(f"heatmaps of shape {tuple(heatmaps.shape)}: expected (B, L, H, W)")
+        with torch.autocast(heatmaps.device.type, enabled=False):  # sums of positions need all their digits
+            return self._decode(heatmaps)
+
+    def _decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         height, width = heatmaps.shape[-2:]
         scores, peak_x, peak_y = find_peaks(heatmaps)
         peak = torch.stack((peak_x, peak_y), -1)

@@ -48,7 +48,7 @@ class Learner:
         """Learn from this process's share of a batch.
 
         The share is cut into the recipe's ``accumulate`` parts, whose gradients add up; processes exchange
-        gradients with the last part. Nothing here waits for the device.
+        gradients with the last part. Nothing here waits for the device, but for float16, whose scaling does.
 
         Returns:
             The mean losses, on the device.
@@ -95,7 +95,8 @@ class Learner:
         self.model.load_state_dict(state["weights"])
         self.average.restore(averaged, state["updates"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"] and self.scaler.is_enabled():  # both empty unless computing in float16
+            self.scaler.load_state_dict(state["scaler"])
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         images, landmarks, weight = (

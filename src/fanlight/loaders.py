@@ -46,7 +46,7 @@ def training_feed(recipe: Recipe, index: Index, markup: Markup, team: Team) -> F
     sampler = EpochSampler(
         len(dataset), settings.batch_size, seed=settings.seed, rank=team.rank, world_size=team.size
     )
-    return Feed(dataset, sampler, make_loader(dataset, sampler, settings.workers))
+    return Feed(dataset, sampler, make_loader(dataset, sampler, settings.workers, team.device.type == "cuda"))
 
 
 def validation_feed(recipe: Recipe, index: Index, markup: Markup, team: Team) -> Feed:
@@ -60,4 +60,6 @@ def validation_feed(recipe: Recipe, index: Index, markup: Markup, team: Team) ->
         rank=team.rank,
         world_size=team.size,
     )
-    return Feed(dataset, sampler, make_loader(dataset, sampler, recipe.train.workers))
+    return Feed(
+        dataset, sampler, make_loader(dataset, sampler, recipe.train.workers, team.device.type == "cuda")
+    )

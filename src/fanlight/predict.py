@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fanlight.checkpoint import Checkpoint, load_checkpoint
 from fanlight.errors import InputError
-from fanlight.geometry import Floats, check_box, crop_matrix, invert, transform, warp
+from fanlight.geometry import Floats, check_box, crop_matrix, invert, mirror_landmarks, transform, warp
 
 
 @dataclass(frozen=True)
@@ -98,51 +98,46 @@ class Predictor:
         for start in range(0, len(boxes_image), self.batch_size):
             part = slice(start, start + self.batch_size)
             crops = np.stack([warp(image, matrix, size) for matrix in matrices[part]])
-            landmarks_crop, scores = self.predict_crops(torch.from_numpy(crops), flip)
-            landmarks_image = self.to_image(landmarks_crop, np.stack(matrices[part]))
+            landmarks_image, scores = self.predict_crops(torch.from_numpy(crops), matrices[part])
+            if flip:
+                mirrored, mirrored_scores = self.predict_mirrored(torch.from_numpy(crops), matrices[part])
+                landmarks_image, scores = (landmarks_image + mirrored) / 2, (scores + mirrored_scores) / 2
             faces += [
-                Face(*values)
-                for values in zip(landmarks_image, scores.double().numpy(), boxes_image[part], strict=True)
+                Face(*values) for values in zip(landmarks_image, scores, boxes_image[part], strict=True)
             ]
         return faces
 
-    def predict_crops(self, crops: Tensor, flip: bool = False) -> tuple[Tensor, Tensor]:
+    def predict_crops(self, crops: Tensor, matrices: Sequence[ArrayLike] | Tensor) -> tuple[Floats, Floats]:
         """Find the landmarks in crops made by the crop rule.
 
         Args:
             crops: (B, S, S, 3) uint8, RGB.
-            flip: average with the prediction for the mirrored crops.
+            matrices: (B, 2, 3), image -> crop, of each.
 
         Returns:
-            landmarks_crop: (B, L, 2) float32, in crop px, on the CPU.
-            scores: (B, L) float32.
+            landmarks_image: (B, L, 2), in image px.
+            scores: (B, L).
         """
         landmarks_crop, scores = self._decode(crops)
-        if flip:
-            mirrored, mirrored_scores = self.predict_mirrored(crops)
-            landmarks_crop, scores = (landmarks_crop + mirrored) / 2, (scores + mirrored_scores) / 2
-        return landmarks_crop, scores
+        return _to_image(landmarks_crop, matrices) + self.offset_image, scores
 
-    def predict_mirrored(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """As ``predict_crops``, from the mirrored crops alone, brought back into the crops given."""
-        order = torch.tensor(self.markup.mirror)
+    def predict_mirrored(
+        self, crops: Tensor, matrices: Sequence[ArrayLike] | Tensor
+    ) -> tuple[Floats, Floats]:
+        """As ``predict_crops``, but from the mirrored crops, brought back into the image."""
+        order = list(self.markup.mirror)
         landmarks_mirrored, scores = self._decode(crops.flip(2))
-        landmarks_crop = landmarks_mirrored[:, order] * torch.tensor([-1.0, 1.0])
-        return landmarks_crop + torch.tensor([crops.shape[2], 0.0]), scores[:, order]
-
-    def to_image(self, landmarks_crop: Tensor, matrices: ArrayLike) -> Floats:
-        """Move landmarks (B, L, 2) from crop px into image px by each crop's (2, 3) matrix image -> crop."""
-        points = landmarks_crop.double().numpy()
-        moved = [
-            transform(invert(matrix), face) for matrix, face in zip(np.asarray(matrices), points, strict=True)
-        ]
-        return np.stack(moved) + self.offset_image
+        landmarks_crop = mirror_landmarks(landmarks_mirrored, crops.shape[2], order)
+        # The network is off to the same side of the mirrored image: to the other side of this one.
+        offset = np.array(self.offset_image) * (-1, 1)
+        return _to_image(landmarks_crop, matrices) + offset, scores[:, order]
 
     @torch.inference_mode()
-    def _decode(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+    def _decode(self, crops: Tensor) -> tuple[Floats, Floats]:
+        """Landmarks (B, L, 2) in crop px and scores (B, L)."""
         heatmaps = self.model(to_input(crops.to(self.device)))[-1]
-        landmarks_heatmap, scores = self.decoder(heatmaps)
-        return (landmarks_heatmap * (crops.shape[1] / heatmaps.shape[-1])).cpu(), scores.cpu()
+        landmarks_heatmap, scores = (values.double().cpu().numpy() for values in self.decoder(heatmaps))
+        return landmarks_heatmap * (crops.shape[1] / heatmaps.shape[-1]), scores
 
 
 def load(path: str | PathLike[str], device: str | torch.device | None = None) -> Predictor:
@@ -156,6 +151,12 @@ def load(path: str | PathLike[str], device: str | torch.device | None = None) ->
         InputError: the file is not a checkpoint of fanlight.
     """
     return Predictor(load_checkpoint(path), device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _to_image(landmarks_crop: Floats, matrices: Sequence[ArrayLike] | Tensor) -> Floats:
+    """Move landmarks (B, L, 2) from crop px into image px by each crop's (2, 3) matrix image -> crop."""
+    pairs = zip(matrices, landmarks_crop, strict=True)
+    return np.stack([transform(invert(np.asarray(matrix)), face) for matrix, face in pairs])
 
 
 def to_input(crops: Tensor) -> Tensor:

@@ -117,8 +117,13 @@ def open_recipe(folder: Path) -> Recipe:
 def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
     if not step or not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    except (KeyError, ValueError, TypeError):
+        raise InputError(
+            f"{path}: no longer as the run wrote it: restore it, or move it away to go on"
+        ) from None
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -93,7 +93,13 @@ def train(
     keep_freed_memory()
     with join_team(recipe.train.device) as team:
         leave_cores_to_loaders(team, recipe.train.workers)
-        return _Training(recipe, index, folder, progress, team, resume).run()
+        try:
+            return _Training(recipe, index, folder, progress, team, resume).run()
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"the device's memory is too small ({error}): set train.accumulate = "
+                f"{2 * recipe.train.accumulate}, or lower train.batch_size or model.input_size"
+            ) from None
 
 
 class _Training:
@@ -178,9 +184,12 @@ class _Training:
         kept = "there is no checkpoint yet"
         if self.run_folder and self.run_folder.best.exists():
             kept = f"the last good checkpoints are kept in {self.run_folder.checkpoints}"
+        if not self.run_folder:
+            raise SystemExit(2)  # the leading process says why
         raise InputError(
             f"{what} no longer a number (loss: {broken}) at step {self.position.step}: training stopped; {kept}; "
-            "lower optimiser.lr, or set optimiser.clip_norm = 1.0"
+            f"lower optimiser.lr, or set optimiser.clip_norm = 1.0, in {self.run_folder.folder / 'recipe.toml'} "
+            f"and go on by --resume {self.run_folder.folder}, or begin anew"
         )
 
     def _validate(self, means: _RunningMeans, share: float) -> None:
@@ -210,6 +219,7 @@ class _Training:
     def _judge(self) -> dict[str, float]:
         """Validation metrics of the averaged weights, each face counted once over all processes."""
         flip = self.recipe.train.flip
+        self.team.follow_leader(self.learner.average.weights().values())  # running statistics differ
         predictor = Predictor(self._checkpoint({}, {}), self.team.device)
         with self.learner.autocast():
             found = predict_loader(predictor, self.val_feed.loader, flip)
@@ -242,13 +252,34 @@ class _Training:
         state = checkpoint.training
         if not state:
             raise InputError(f"{path}: holds no training state: it can be used but not trained on")
-        if checkpoint.options != self.recipe.model:
-            raise InputError(
-                f"{path}: the network differs from the recipe's: resume with the run's own recipe"
-            )
+        self._check_same_run(path, checkpoint)
         self.learner.restore(state, checkpoint.weights)
         self.position = Position(state["step"], state["seconds"])
         return tuple(Ranked(file, value) for file, value in state["ranked"])
+
+    def _check_same_run(self, path: Path, checkpoint: Checkpoint) -> None:
+        """Refuse to go on with other faces, another order of them, or another network than the run began with."""
+        before, now = checkpoint.recipe, self.recipe.to_dict()
+        same = {
+            "data.train": ("data", "train"),
+            "data.val": ("data", "val"),
+            "train.batch_size": ("train", "batch_size"),
+            "train.seed": ("train", "seed"),
+            "model": ("model",),
+        }
+        problems = [
+            f"{name} is now {_at(now, keys)}, and was {_at(before, keys)}"
+            for name, keys in same.items()
+            if _at(now, keys) != _at(before, keys)
+        ]
+        if checkpoint.markup != self.markup:
+            problems.append("the mark-up is another one")
+        if checkpoint.provenance.get("index_sha256") != self.index.sha256:
+            problems.append(f"{self.index.path} is no longer the index that the run began with")
+        if problems:
+            raise InputError.collect(
+                problems, f"{path}: cannot go on, since these have changed; begin a new run:"
+            )
 
     def _finish(self, stopped: str) -> Outcome | None:
         if not self.run_folder:
@@ -278,6 +309,12 @@ class _RunningMeans:
         names = list(self._sums)
         means = team.mean(torch.stack([self._sums[name].float() for name in names])) / self._count
         return dict(zip(names, means.tolist(), strict=True))
+
+
+def _at(values: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        values = values[key]
+    return values
 
 
 def _provenance(index: Index) -> dict[str, Any]:

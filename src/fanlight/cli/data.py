@@ -71,11 +71,12 @@ def show(
 
     faces = Index.read(index)
     faces = faces.select(partition) if partition else faces
-    chosen = _markup_of(faces, markup)
     crop, size, augment = CropRule(), 256, AugmentSettings()
     if recipe is not None:
-        settings = load_recipe(recipe, [f"data.index={index}", f"data.markup={markup or chosen.name}"])
+        settings = load_recipe(recipe)
         crop, size, augment = settings.crop, settings.model.input_size, settings.augment
+        markup = markup or settings.data.markup
+    chosen = _markup_of(faces, markup)
     picked = np.sort(np.random.default_rng(seed).permutation(len(faces))[:count])
     faces = faces.take(picked)
     augmentation = Augmentation(augment, size, chosen.mirror) if augmented else None

@@ -44,7 +44,7 @@ def predict(
     from fanlight.predict import load
 
     faces_of = _boxes_of(images, boxes)
-    names = _names(images)
+    names = _names(images, faces_of)
     predictor = load(checkpoint, resolve_device(device))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,8 +56,7 @@ def predict(
             image = read_image(path)
             faces = predictor.predict(image, faces_of[path] if faces_of else None, flip=flip)
             for number, face in enumerate(faces, 1):
-                suffix = "" if number == 1 else f"_{number}"
-                write_pts(folder / f"{names[path]}{suffix}.pts", face.landmarks)
+                write_pts(folder / f"{names[path]}{_suffix(number)}.pts", face.landmarks)
             if faces:
                 drawn = overlay(image, np.stack([face.landmarks for face in faces]), predictor.markup)
                 write_image(folder / f"{names[path]}_overlay.png", drawn)
@@ -66,41 +65,49 @@ def predict(
     out.print(f"{count} faces in {len(images)} photos: landmarks and overlays are in {folder}")
 
 
-def _names(images: list[Path]) -> dict[Path, str]:
-    """A name for each photo's results: its stem, with the folder's name before it where stems repeat."""
+def _names(images: list[Path], faces_of: Boxes | None) -> dict[Path, str]:
+    """A name for each photo's results: its stem, with the folder's name before it where stems repeat.
+
+    Raises:
+        InputError: two results would have the same name.
+    """
     stems = Counter(path.stem for path in dict.fromkeys(images))
     names = {
         path: path.stem if stems[path.stem] == 1 else f"{path.parent.name}_{path.stem}" for path in images
     }
-    twice = [name for name, uses in Counter(names.values()).items() if uses > 1]
+    files = Counter(
+        f"{name}{_suffix(number)}.pts"
+        for path, name in names.items()
+        for number in range(1, len(faces_of[path]) + 1 if faces_of else 2)
+    )
+    twice = [file for file, uses in files.items() if uses > 1]
     if twice:
         raise InputError(
-            f"several photos would write {twice[0]}.pts: give them in separate calls with an --out of their own"
+            f"several faces would be written to {twice[0]}: give these photos in separate calls with an --out of "
+            "their own"
         )
     return names
 
 
+def _suffix(number: int) -> str:
+    """What tells a photo's second face and later ones from the first, in the names of their files."""
+    return "" if number == 1 else f"_{number}"
+
+
 def _boxes_of(images: list[Path], file: Path | None) -> Boxes | None:
-    """The boxes of each photo; None where no file is given."""
+    """The boxes of each photo, matched by path; None where no file is given."""
     if file is None:
         return None
     known = _read_index_boxes(file) if file.suffix.lower() == ".tsv" else _read_boxes(file)
-    by_name: dict[str, list[Path]] = {}
-    for path in known:
-        by_name.setdefault(path.name, []).append(path)
-    found: Boxes = {}
     missing = []
     for image in images:
-        candidates = by_name.get(image.name, [])
-        if image.resolve() in known:
-            found[image] = known[image.resolve()]
-        elif len(candidates) == 1:
-            found[image] = known[candidates[0]]
-        else:
-            missing.append(f"{image}: {'named more than once' if candidates else 'not named'}")
+        if image.resolve() not in known:
+            others = [str(path) for path in known if path.name == image.name]
+            hint = f"; it has {others[0]}, another file" if others else ""
+            missing.append(f"{image}{hint}")
     if missing:
         raise InputError.collect(missing, f"{file}: has no boxes for these photos; add a line for each face:")
-    return found
+    return {image: known[image.resolve()] for image in images}
 
 
 def _read_index_boxes(file: Path) -> Boxes:
@@ -113,7 +120,7 @@ def _read_index_boxes(file: Path) -> Boxes:
 
 
 def _read_boxes(file: Path) -> Boxes:
-    """Boxes from a CSV; relative names count from the CSV's folder."""
+    """Boxes from a CSV; a relative name counts from the CSV's folder or, if there is no such file, from here."""
     from fanlight.geometry import check_box
 
     boxes: Boxes = {}
@@ -128,7 +135,9 @@ def _read_boxes(file: Path) -> Boxes:
             for row in rows:
                 try:
                     box = check_box([float(row[name]) for name in COLUMNS[1:]])
-                    boxes.setdefault((file.parent / row["image"]).resolve(), []).append(box)
+                    beside = file.parent / row["image"]
+                    photo = beside if beside.exists() else Path(row["image"])
+                    boxes.setdefault(photo.resolve(), []).append(box)
                 except (TypeError, ValueError) as error:
                     problems.append(f"line {rows.line_num}: {error}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:

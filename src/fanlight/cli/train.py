@@ -51,7 +51,7 @@ def train(
     index = _check_data(checked, folder, skip_invalid)
     from fanlight.train import train as run
 
-    with TrainingBar(checked.train.epochs) as bar:
+    with TrainingBar() as bar:
         outcome = run(checked, index, folder, bar, resume=resume is not None)
     if outcome:
         why = "all epochs are done" if outcome.stopped == "epochs" else "the time is up"
@@ -120,7 +120,7 @@ def _leads() -> bool:
 class TrainingBar:
     """Shows a training as a bar on a terminal, and each validation as a line."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self) -> None:
         columns = (
             TextColumn("training"),
             BarColumn(),

@@ -247,11 +247,13 @@ class FaceLoader(DataLoader[Batch]):
             raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
 
 
-def make_loader(dataset: FaceDataset, sampler: EpochSampler, workers: int = 0) -> FaceLoader:
+def make_loader(
+    dataset: FaceDataset, sampler: EpochSampler, workers: int = 0, pin_memory: bool = False
+) -> FaceLoader:
     """Load batches in ``workers`` processes, which stay from epoch to epoch; 0 loads in this one.
 
     Call ``sampler.set_epoch`` before each iteration. The batches do not depend on ``workers``, and torch's
-    global random state is not touched.
+    global random state is not touched. Pinned memory makes copies to a CUDA device faster.
     """
     return FaceLoader(
         dataset,
@@ -261,7 +263,7 @@ def make_loader(dataset: FaceDataset, sampler: EpochSampler, workers: int = 0) -
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
         generator=torch.Generator(),
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
     )
 
 

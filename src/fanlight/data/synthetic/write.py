@@ -103,8 +103,11 @@ def _claim(folder: Path, series: dict[str, str | int]) -> None:
                 f"{folder} holds another series of synthetic faces ({_brief(found)}), asked for was "
                 f"({_brief(text)}): name another folder, or delete this one"
             )
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    marker.write_text(text, encoding="utf-8")
+    try:
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        marker.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to: {error}; name another folder") from None
 
 
 def _brief(marker: str) -> str:
