@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from fanlight.errors import InputError
 from fanlight.evaluate import evaluate
 from fanlight.learner import Learner
 from fanlight.metric import Metric
+from fanlight.predict import Predictor
 from fanlight.run import open_recipe
 from fanlight.train import Outcome, train
 from painted import make_faces, make_index, paint
@@ -289,12 +289,10 @@ def test_the_time_limit_ends_with_a_usable_best_checkpoint(data: Index, tmp_path
     recipe = make_recipe(
         data, train={"epochs": 100_000, "max_minutes": 0.02}, schedule={"name": "cosine", "clock": "time"}
     )
-    started = time.monotonic()
     outcome = run(recipe, data, tmp_path)
-    assert 1.2 <= time.monotonic() - started < 30
     assert outcome.stopped == "time"
     rows = rows_of(tmp_path)
-    assert 1.2 <= 60 * float(rows[-1]["minutes"]) < 10
+    assert float(rows[-1]["minutes"]) >= 0.02
     assert float(rows[-1]["lr"]) < 0.2 * float(rows[0]["lr"])  # the cosine ends when the time does
     assert fanlight.load(outcome.best, "cpu").predict(np.zeros((40, 40, 3), np.uint8))
     assert run(recipe, data, tmp_path, resume=True).stopped == "time"
@@ -449,6 +447,7 @@ import sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
 from fanlight.data.index import Index
+from fanlight.predict import Predictor
 from fanlight.run import open_recipe
 from fanlight.train import train
 class Quiet:
@@ -461,11 +460,8 @@ print("leads" if outcome else "follows")
 """
 
 
-@pytest.mark.slow
-def test_two_processes_equal_one(data: Index, tmp_path: Path) -> None:
-    """The same global batches; gradients are averaged in another order, so up to 1e-5 after 8 steps."""
-    recipe = make_recipe(data, **PLAIN, train={"batch_size": 8, "epochs": 4})  # type: ignore[arg-type]
-    run(recipe, data, tmp_path / "one")
+def run_as_two_processes(folder: Path, recipe_folder: Path) -> None:
+    """What torchrun does on one machine, with gloo."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -473,21 +469,43 @@ def test_two_processes_equal_one(data: Index, tmp_path: Path) -> None:
     for rank in (0, 1):
         team = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        command = [sys.executable, "-c", CHILD, str(tmp_path / "two"), str(tmp_path / "one")]
-        children.append(
-            subprocess.Popen(
-                command, env={**os.environ, **team, **address}, stdout=subprocess.PIPE, text=True
-            )
-        )
+        command = [sys.executable, "-c", CHILD, str(folder), str(recipe_folder)]
+        environment = {**os.environ, **team, **address}
+        children.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
     printed = [child.communicate(timeout=300)[0].split()[-1] for child in children]
     assert [child.returncode for child in children] == [0, 0]
     assert printed == ["leads", "follows"]
-    assert_close(final_weights(tmp_path / "one"), final_weights(tmp_path / "two"), atol=1e-5)
-    one, two = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(data: Index, tmp_path: Path) -> None:
+    """The same global batches; gradients are averaged in another order, so up to 1e-5 after 8 steps."""
+    recipe = make_recipe(data, **PLAIN, train={"batch_size": 8, "epochs": 4})  # type: ignore[arg-type]
+    run(recipe, data, tmp_path / "one")
+    run_as_two_processes(tmp_path / "two", tmp_path / "one")
+    one, two = final_weights(tmp_path / "one"), final_weights(tmp_path / "two")
+    assert_close(one, two, atol=1e-5)
+    run(make_recipe(data, **PLAIN, train={"batch_size": 8, "epochs": 2}), data, tmp_path / "half")  # type: ignore[arg-type]
+    half = final_weights(tmp_path / "half")
+    assert max((one[name] - half[name]).abs().max() for name in one) > 1e-4  # the steps do move the weights
+    rows = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
     for name in ("step", "epoch", "images", "lr"):
-        assert [row[name] for row in one] == [row[name] for row in two]
+        assert [row[name] for row in rows[0]] == [row[name] for row in rows[1]]
     for name in ("train_total", "train_heatmap"):
-        assert [float(row[name]) for row in one] == pytest.approx([float(row[name]) for row in two], rel=1e-3)
+        values = [[float(row[name]) for row in run_rows] for run_rows in rows]
+        assert values[0] == pytest.approx(values[1], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_record_the_metrics_of_the_checkpoint_they_save(data: Index, tmp_path: Path) -> None:
+    """With batch norm, whose running statistics differ between processes; 7 faces do not divide by two."""
+    run(make_recipe(data, train={"batch_size": 8, "epochs": 1, "ema": 0}), data, tmp_path / "one")
+    run_as_two_processes(tmp_path / "two", tmp_path / "one")
+    checkpoint = load_checkpoint(tmp_path / "two" / "checkpoints" / "last.ckpt")
+    judged = evaluate(Predictor(checkpoint), data, ["dots/val"], flip=False)[0].summary
+    assert judged["n"] == 7
+    for key in ("nme_box", "macc_box_0.07"):
+        assert checkpoint.metrics[key] == pytest.approx(judged[key]["value"], rel=1e-4)
 
 
 @pytest.mark.slow
@@ -501,13 +519,15 @@ def test_a_compiled_network_learns_alike(data: Index, tmp_path: Path) -> None:
 
 
 def test_low_precision_learns_alike(data: Index, tmp_path: Path) -> None:
-    """bfloat16 convolutions keep 8 bits: losses agree to some percent."""
-    losses = {}
+    """bfloat16 convolutions keep 8 bits: the loss falls by about as much."""
+    falls = {}
     for precision in ("float32", "bfloat16"):
-        run(make_recipe(data, train={"precision": precision, "epochs": 1}), data, tmp_path / precision)
-        losses[precision] = [float(row["train_total"]) for row in rows_of(tmp_path / precision)]
-    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
-    assert losses["bfloat16"] != losses["float32"]
+        run(make_recipe(data, train={"precision": precision, "epochs": 12}), data, tmp_path / precision)
+        losses = [float(row["train_total"]) for row in rows_of(tmp_path / precision)]
+        falls[precision] = 1 - losses[-1] / losses[0]
+    assert falls["float32"] > 0.2
+    assert falls["bfloat16"] == pytest.approx(falls["float32"], rel=0.2)
+    assert falls["bfloat16"] != falls["float32"]
 
 
 def test_the_seed_decides(data: Index, tmp_path: Path) -> None:
