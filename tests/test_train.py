@@ -447,7 +447,6 @@ import sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
 from fanlight.data.index import Index
-from fanlight.predict import Predictor
 from fanlight.run import open_recipe
 from fanlight.train import train
 class Quiet:
