@@ -127,9 +127,15 @@ def _write_report(
         },
     }
     try:
-        return write_report(folder / "report.html", f"{path.stem} judged", facts, results, checkpoint.markup)
+        return write_report(folder / "report.html", _title(path), facts, results, checkpoint.markup)
     except OSError as error:
         raise InputError(f"{folder}: cannot write the report: {error}") from None
+
+
+def _title(checkpoint: Path) -> str:
+    """RUN, best.ckpt - a run is told by its folder, not by the name that all best checkpoints share."""
+    folder = checkpoint.absolute().parent
+    return f"{folder.parent.name}, {checkpoint.name}" if folder.name == "checkpoints" else checkpoint.name
 
 
 _PROVENANCE = (("Trained by", "command"), ("fanlight", "fanlight"), ("PyTorch", "torch"))
