@@ -99,7 +99,9 @@ def _print_tables(results: list[PartitionResult]) -> None:
             if key == "nme_box":
                 values = (_percent(result.summary["parts"][part][key]) for result in results)
                 table.add_row(f"{Metric.parse(key).title}, {part}", *values)
-    out.print(table)
+    out.print(
+        table, width=max(out.width, 24 + 25 * len(results))
+    )  # in a file or a pipe, too, without wrapping
     out.print(f"in percent [95 % interval]; mirrored faces averaged in: {'yes' if results[0].flip else 'no'}")
 
 
