@@ -164,6 +164,15 @@ class TestReading:
         else:
             assert numbers is None
 
+    @pytest.mark.parametrize("old", [b"110.25", b"lfpw/b.jpg"])
+    def test_a_nul_is_told_with_its_line(self, tmp_path: Path, old: bytes) -> None:
+        content = table(*ROWS[:2]).encode()
+        assert old in content
+        path = tmp_path / "nul.tsv"
+        path.write_bytes(content.replace(old, old[:2] + b"\0" + old[3:]))
+        with pytest.raises(InputError, match=r"nul\.tsv:[23]: not UTF-8 text"):
+            Index.read(path)
+
     @settings(deadline=None, max_examples=60)
     @given(st.data())
     def test_one_changed_byte_is_read_or_told(

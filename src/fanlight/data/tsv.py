@@ -140,6 +140,8 @@ def _parse(data: bytes, first_line: int, codes: dict[bytes, int]) -> _Block | No
     """The rows of a block, or None when a line in it is faulty."""
     if data and not data.endswith(b"\n"):
         data += b"\n"
+    if b"\0" in data:
+        return None  # no text, and it would end a number early
     symbols = np.frombuffer(data, dtype=np.uint8)
     ends = np.flatnonzero(symbols == ord("\n"))
     starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
@@ -277,7 +279,7 @@ def _fault(line: bytes) -> str:
     fields = line.split(b"\t")
     if len(fields) != len(COLUMNS):
         return f"expected {len(COLUMNS)} columns separated by tabs, found {len(fields)}"
-    if not _is_utf8(line):
+    if b"\0" in line or not _is_utf8(line):
         return "not UTF-8 text"
     faults = [f"{column} is empty" for column, field in zip(COLUMNS[:5], fields, strict=False) if not field]
     if fields[2] and not _WHOLE.fullmatch(fields[2]):
