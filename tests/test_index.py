@@ -165,12 +165,13 @@ class TestReading:
             assert numbers is None
 
     @pytest.mark.parametrize("old", [b"110.25", b"lfpw/b.jpg"])
-    def test_a_nul_is_told_with_its_line(self, tmp_path: Path, old: bytes) -> None:
+    @pytest.mark.parametrize("new", [b"\0", b"\x01", b"\x0b", b"\r"])
+    def test_a_control_character_is_told_with_its_line(self, tmp_path: Path, old: bytes, new: bytes) -> None:
         content = table(*ROWS[:2]).encode()
         assert old in content
         path = tmp_path / "nul.tsv"
-        path.write_bytes(content.replace(old, old[:2] + b"\0" + old[3:]))
-        with pytest.raises(InputError, match=r"nul\.tsv:[23]: not UTF-8 text"):
+        path.write_bytes(content.replace(old, old[:2] + new + old[3:]))
+        with pytest.raises(InputError, match=r"nul\.tsv:[23]: holds a control character"):
             Index.read(path)
 
     @settings(deadline=None, max_examples=60)

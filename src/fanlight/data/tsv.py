@@ -30,6 +30,7 @@ HEADER = "\t".join(COLUMNS)
 _TABS = len(COLUMNS) - 1
 _BLOCK_BYTES = 8 << 20
 _LISTED = 50  # faulty lines that one message shows
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f]")
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(rb"[+-]?\d{1,9}")
 _MAX_AUG_IDX = 999_999_999
@@ -140,9 +141,9 @@ def _parse(data: bytes, first_line: int, codes: dict[bytes, int]) -> _Block | No
     """The rows of a block, or None when a line in it is faulty."""
     if data and not data.endswith(b"\n"):
         data += b"\n"
-    if b"\0" in data:
-        return None  # no text, and it would end a number early
     symbols = np.frombuffer(data, dtype=np.uint8)
+    if ((symbols < ord(" ")) & (symbols != ord("\t")) & (symbols != ord("\n"))).any():
+        return None  # a control character, which would end a number early
     ends = np.flatnonzero(symbols == ord("\n"))
     starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
     filled = np.flatnonzero(ends > starts)
@@ -279,8 +280,10 @@ def _fault(line: bytes) -> str:
     fields = line.split(b"\t")
     if len(fields) != len(COLUMNS):
         return f"expected {len(COLUMNS)} columns separated by tabs, found {len(fields)}"
-    if b"\0" in line or not _is_utf8(line):
+    if not _is_utf8(line):
         return "not UTF-8 text"
+    if _CONTROL.search(line):
+        return "holds a control character"
     faults = [f"{column} is empty" for column, field in zip(COLUMNS[:5], fields, strict=False) if not field]
     if fields[2] and not _WHOLE.fullmatch(fields[2]):
         faults.append(f"aug_idx should be a whole number, is {fields[2].decode()!r}")
