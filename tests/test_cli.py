@@ -365,3 +365,45 @@ def test_a_face_of_one_point_too_few_names_the_file(work: Path, tmp_path: Path, 
     assert code == 2
     assert "short.pts" in err
     assert "67" in err
+
+
+def relabelled(work: Path, folder: Path, points: int) -> Path:
+    """The index with labels that have fewer points than the mark-up."""
+    from dataclasses import replace
+
+    samples = []
+    for number, sample in enumerate(Index.read(work / "faces/index.tsv")):
+        label = folder / f"{number}.pts"
+        write_pts(label, read_pts(sample.landmarks_path)[:points])
+        samples.append(replace(sample, landmarks_path=label))
+    Index.write(folder / "index.tsv", samples)
+    return folder / "index.tsv"
+
+
+def test_labels_of_another_markup_are_told_in_a_few_lines(work: Path, tmp_path: Path, fanlight: Run) -> None:
+    index = relabelled(work, tmp_path, 21)
+    code, _, err = fanlight(
+        "eval", work / "run/checkpoints/best.ckpt", "--index", index, "--partition", "synthetic/test"
+    )
+    assert code == 2
+    assert "has 21 points, and the checkpoint predicts the 68 of ibug68" in err
+    assert len(err.splitlines()) == 1
+    code, _, err = fanlight("data", "check", index, "--markup", "ibug68")
+    assert code == 2
+    assert "... and 36 more files: has 21 points" in err
+    assert len(err.splitlines()) == 6
+
+
+def test_an_interrupted_training_says_how_to_go_on(
+    work: Path, tmp_path: Path, fanlight: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fanlight.cli.train import TrainingBar
+
+    def interrupt(self: TrainingBar, row: object, best: bool) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingBar, "validated", interrupt)
+    code, _, err = fanlight("train", work / "recipe.toml", "--out", tmp_path / "run")
+    assert code == 130
+    assert f"fanlight train --resume {tmp_path / 'run'}" in err
+    monkeypatch.undo()

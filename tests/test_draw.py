@@ -152,3 +152,15 @@ def test_a_curve_of_many_faces_is_thinned_and_stays_in_place():
     x, y = line.get_data()
     assert len(x) == 500
     np.testing.assert_allclose(y, 10 * x, atol=0.01)
+
+
+def test_a_mark_up_of_few_points_gets_dots_that_can_be_seen() -> None:
+    image = np.zeros((256, 256, 3), np.uint8)
+    few = np.array([[100.0, 100], [150, 100], [125, 125], [105, 150], [145, 150]])
+    many = np.concatenate([few, np.random.default_rng(0).uniform(100, 150, (63, 2))])
+
+    def dot_cells(landmarks: np.ndarray) -> float:
+        drawn = overlay(image, landmarks, face_px=1)
+        return float((drawn[90:112, 90:112] > 60).any(-1).sum())  # around the first point
+
+    assert dot_cells(few) > 3 * dot_cells(many[:1].repeat(68, 0))

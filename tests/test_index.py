@@ -329,7 +329,7 @@ class TestCheck:
             (faces[2].landmarks_path, "no such landmark file"),
             (
                 faces[3].landmarks_path,
-                "has 21 points, the mark-up eyes3 has 3: choose the mark-up with data.markup=...",
+                "has 21 points, the mark-up eyes3 has 3: choose the mark-up (data.markup in a recipe,",
             ),
             (faces[4].landmarks_path, "0 of the 3 landmarks lie within the 80 x 60 photo"),
             (faces[5].landmarks_path, "the landmarks span 0.5 x 0 px"),

@@ -7,6 +7,7 @@ rim so that it shows on any skin and background. Images are (H, W, 3) uint8 RGB 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ TRUE: Colour = (86, 156, 255)
 RIM: Colour = (16, 16, 16)
 PAPER: Colour = (250, 250, 250)
 CURVES = ("#3b82c4", "#e08a00", "#2a9d76", "#c45a9a", "#8a7bd8", "#b5651d")
+
+DENSE_POINTS = 60  # a face with fewer points gets larger dots
 
 _SHIFT = 6  # OpenCV draws at 1/64 px
 _INK, _FAINT = "#010203", "#040506"  # stand for the page's own colours in a plot
@@ -69,6 +72,7 @@ def overlay(
     edges = () if markup is None else markup.edges
     for f, face in enumerate(faces * factor):
         unit = max(1.0, _extent(face if truths is None else truths[f] * factor) / 200)
+        unit *= min(max(math.sqrt(DENSE_POINTS / max(len(face), 1)), 1.0), 3.0)
         if truths is not None:
             _draw_face(canvas, truths[f] * factor, edges, TRUE, unit)
         _draw_face(canvas, face, edges, PREDICTED, unit)

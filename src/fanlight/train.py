@@ -41,7 +41,7 @@ class Progress(Protocol):
         """Training starts, or goes on, at ``step``."""
 
     def advance(self, step: int, share: float, status: Mapping[str, float]) -> None:
-        """``share`` of the run is done; ``status`` holds the latest figures."""
+        """``share`` of the run is done; ``status`` holds the latest figures, if there are any yet."""
 
     def validated(self, row: Mapping[str, Any], best: bool) -> None:
         """A validation was made; ``row`` is that of metrics.csv."""
@@ -113,6 +113,7 @@ class _Training:
         self.train_feed = training_feed(recipe, index, self.markup, team)
         self.val_feed = validation_feed(recipe, index, self.markup, team)
         self.learner = Learner(recipe, team)
+        self.latest: Mapping[str, float] = {}
         self.position, ranked = Position(), tuple[Ranked, ...]()
         if resume:
             ranked = self._restore(folder / "checkpoints" / "last.ckpt")
@@ -136,15 +137,16 @@ class _Training:
                 means.add(self.learner.step(batch, self._learning_rate(share)))
                 self.position.step += 1
                 self.position.seconds = time.monotonic() - started
-                validate = self.position.step % self.validate_every == 0
-                look = (
-                    validate or self.position.step % LOOK_STEPS == 0 or self.position.step == self.total_steps
-                )
+                step = self.position.step
+                validate = step % self.validate_every == 0
+                look = validate or step % LOOK_STEPS == 0 or step in (1, self.total_steps)
                 if look or self.team.size == 1:  # several processes agree on the time now and then
                     share = self._share_done()
                 stopped = self._why_stop(share)
                 if look or stopped:
                     self._look(means, share)
+                if self.team.leads:
+                    self.progress.advance(step, share, self.latest)
                 if validate or stopped:
                     self._validate(means, share)
                 if stopped:
@@ -177,7 +179,7 @@ class _Training:
             lr = self._learning_rate(share)
             figures = {**{f"train/{name}": value for name, value in losses.items()}, "train/lr": lr}
             self.run_folder.plot(self.position.step, figures)
-            self.progress.advance(self.position.step, share, {"loss": losses["total"], "lr": lr})
+            self.latest = {"loss": losses["total"], "lr": lr}
 
     def _stop_on_nan(self, what: str, losses: Mapping[str, float]) -> NoReturn:
         broken = ", ".join(f"{name} = {value}" for name, value in losses.items())

@@ -14,6 +14,7 @@ from fanlight.errors import InputError
 
 if TYPE_CHECKING:
     from fanlight.checkpoint import Checkpoint
+    from fanlight.data.index import Index
     from fanlight.evaluate import PartitionResult
 
 VIEWS = 12  # worst faces in the report; half as many best and median ones
@@ -49,6 +50,7 @@ def evaluate(
     loaded = load_checkpoint(checkpoint)
     faces = Index.read(index)
     counts = faces.select(partition).partitions()
+    _check_markup(loaded, faces.select(partition))
     _warn_of_selection(loaded, faces.sha256, list(counts))
     predictor = Predictor(loaded, resolve_device(device))
     views = VIEWS if report else 0
@@ -60,6 +62,19 @@ def evaluate(
         _print_tables(results)
     if report:
         err.print(f"report: {_write_report(report, checkpoint, loaded, index, results)}")
+
+
+def _check_markup(checkpoint: Checkpoint, faces: Index) -> None:
+    """Refuse labels of another mark-up in one sentence, not in one for each face."""
+    from fanlight.data.pts import read_pts
+
+    label, markup = faces[0].landmarks_path, checkpoint.markup
+    count = len(read_pts(label))
+    if count != markup.count:
+        raise InputError(
+            f"{label}: has {count} points, and the checkpoint predicts the {markup.count} of {markup.name}: "
+            "judge it on an index with labels of its own mark-up"
+        )
 
 
 def _json(checkpoint: Path, results: list[PartitionResult]) -> dict[str, Any]:

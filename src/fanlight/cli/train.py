@@ -51,8 +51,13 @@ def train(
     index = _check_data(checked, folder, skip_invalid)
     from fanlight.train import train as run
 
-    with TrainingBar() as bar:
-        outcome = run(checked, index, folder, bar, resume=resume is not None)
+    try:
+        with TrainingBar() as bar:
+            outcome = run(checked, index, folder, bar, resume=resume is not None)
+    except KeyboardInterrupt:
+        if (folder / "checkpoints" / "last.ckpt").exists():
+            err.print(f"stopped; go on from the last validation by fanlight train --resume {folder}")
+        raise
     if outcome:
         why = "all epochs are done" if outcome.stopped == "epochs" else "the time is up"
         out.print(f"{why}; the best checkpoint on {', '.join(checked.data.val)}:")

@@ -8,6 +8,7 @@ are wide.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ MIN_FACE_IN_BOX = 0.1
 
 _CHUNK = 32  # samples that a thread checks at a time
 _LISTED = 50  # problems that one message shows
+_ALIKE = 5  # files with the very same problem that it names
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def check_sample(index: Index, position: int, markup: Markup) -> Iterator[Proble
         yield problem(
             sample.landmarks_path,
             f"{sample.landmarks_path}: has {len(landmarks)} points, the mark-up {markup.name} has {markup.count}: "
-            "choose the mark-up with data.markup=..., or remove the face from the index",
+            "choose the mark-up (data.markup in a recipe, --markup elsewhere), or remove the face from the index",
         )
         landmarks = None
     box_is_flat = False
@@ -178,9 +180,9 @@ def _fit_faults(landmarks: NDArray[np.float64], sample: Sample) -> Iterator[str]
 def problems_error(index: Index, problems: Sequence[Problem]) -> InputError:
     """All problems of an index as one error, of which the message shows the first ones."""
     faces = len({problem.position for problem in problems})
-    shown = [problem.message for problem in problems[:_LISTED]]
-    if len(problems) > _LISTED:
-        shown.append(f"... and {len(problems) - _LISTED} more")
+    shown = _shorten([problem.message for problem in problems])
+    if len(shown) > _LISTED:
+        shown[_LISTED:] = [f"... and {len(shown) - _LISTED} more"]
     heading = (
         f"{index.path}: {faces} of {len(index)} faces cannot be used: mend them, remove them from the index, "
         "or train without them by fanlight train --skip-invalid:"
@@ -188,6 +190,21 @@ def problems_error(index: Index, problems: Sequence[Problem]) -> InputError:
     error = InputError.collect(shown, heading)
     error.problems = tuple(problem.message for problem in problems)
     return error
+
+
+def _shorten(messages: Sequence[str]) -> list[str]:
+    """Messages ``FILE: what is wrong``; of many that say the same, the first ones and how many more there are."""
+    said = Counter(message.partition(": ")[2] for message in messages)
+    shown: list[str] = []
+    told: Counter[str] = Counter()
+    for message in messages:
+        why = message.partition(": ")[2]
+        told[why] += 1
+        if said[why] <= _ALIKE or told[why] < _ALIKE:
+            shown.append(message)
+        elif told[why] == _ALIKE:
+            shown.append(f"... and {said[why] - told[why] + 1} more files: {why}")
+    return shown
 
 
 def write_problems(path: str | PathLike[str], problems: Sequence[Problem]) -> None:

@@ -78,7 +78,9 @@ def read_columns(path: str | PathLike[str]) -> tuple[Columns, str]:
     problems: list[str] = []
     line = 2
     if not os.path.isfile(name):
-        raise InputError(f"{name}: no such index file")
+        raise InputError(
+            f"{name}: no such index file: give the path of a TSV of faces (data.index in a recipe)"
+        )
     try:
         for position, data in enumerate(_whole_lines(name, digest)):
             data = data.removeprefix(b"\xef\xbb\xbf") if not position else data
