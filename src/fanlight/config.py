@@ -6,22 +6,20 @@ faults of a recipe are reported together, with their key and line.
 
 from __future__ import annotations
 
-import copy
-import datetime
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, is_dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fanlight.augment_settings import AugmentSettings
 from fanlight.data.photometric import photometric_problems
 from fanlight.distance import possible_normalisers
 from fanlight.errors import InputError
+from fanlight.faults import check_all
 from fanlight.geometry import CropRule
 from fanlight.heatmap import Decoder
 from fanlight.loss import LossOptions
@@ -32,8 +30,6 @@ from fanlight.recipe_file import Places
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
-
-_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # pydantic's words for an unknown setting
 
 
 class _Strict(BaseModel):
@@ -207,12 +203,9 @@ class Recipe(_Strict):
         Raises:
             InputError: listing every fault with its key, and its place where ``places`` knows it.
         """
-        dates = {
-            _key(place): "is a date or time: put it in quotes if it is a name" for place in _dates(values)
-        }
         filled, faults = _fill_model(values)
-        recipe, found = _check(cls, filled)
-        faults = [*dates.items(), *((key, why) for key, why in faults + found if key not in dates)]
+        recipe, found = check_all(cls, filled)
+        faults += found
         if recipe is not None:
             faults += recipe.cross_faults()
             if not faults:
@@ -272,56 +265,6 @@ def _override(values: dict[str, Any], override: str) -> str:
     return ".".join(parts)
 
 
-def _check(kind: type[Recipe], values: Mapping[str, Any]) -> tuple[Recipe | None, list[tuple[str, str]]]:
-    """Build the recipe and list its faults.
-
-    One fault does not keep the rest from being checked: a setting at fault is left out, and what remains is
-    checked again. The recipe returned is of what remains; None where nothing whole does.
-    """
-    try:  # as JSON, where a table may become a dataclass and a list a tuple, and nothing else is bent
-        return kind.model_validate_json(json.dumps(values, default=str, ensure_ascii=False).encode()), []
-    except UnicodeEncodeError:
-        return None, [("", "a text in it is not Unicode: give names and paths in UTF-8")]
-    except ValidationError as error:
-        items = error.errors()
-    faults = [fault for item in items for fault in _faults(item)]
-    places = [item["loc"] for item in items if item["type"] != "missing" and item["loc"] != ("data",)]
-    rest = _without(values, places)
-    if rest == values:
-        return None, faults
-    recipe, others = _check(kind, rest)
-    removed = {_key(place) for place in places}
-    return recipe, faults + [fault for fault in others if fault not in faults and fault[0] not in removed]
-
-
-def _dates(values: Mapping[str, Any], path: tuple[int | str, ...] = ()) -> list[tuple[int | str, ...]]:
-    """Where TOML's dates and times stand, which no setting takes."""
-    found: list[tuple[int | str, ...]] = []
-    for key, value in values.items():
-        inner = value if isinstance(value, list) else [value]
-        for number, entry in enumerate(inner):
-            here: tuple[int | str, ...] = (*path, key, number) if isinstance(value, list) else (*path, key)
-            if isinstance(entry, Mapping):
-                found += _dates(entry, here)
-            elif isinstance(entry, (datetime.date, datetime.time)):
-                found.append(here)
-    return found
-
-
-def _without(values: Mapping[str, Any], locations: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
-    """A deep copy of plain values that lacks those at the locations; a list lacking an entry is left out whole."""
-    kept = copy.deepcopy(dict(values))
-    for location in locations:
-        names = list(location)
-        while isinstance(names[-1], int):
-            names.pop()
-        table: Any = kept
-        for name in names[:-1]:
-            table = table[name] if isinstance(name, int) or name in table else {}
-        table.pop(names[-1], None)
-    return kept
-
-
 def _fill_model(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Put the preset's options under those given, and the mark-up's number of points among them.
 
@@ -347,37 +290,3 @@ def _fill_model(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[s
         preset, model = "fan2", {}
     values["model"] = {**asdict(PRESETS[preset](count)), **model}
     return values, problems
-
-
-def _key(location: Sequence[int | str]) -> str:
-    """("augment", "photometric", 0, "p") -> augment.photometric[0].p"""
-    key = ""
-    for part in location:
-        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
-    return key
-
-
-def _faults(item: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """One fault of pydantic's as (key, what is wrong and what to do)."""
-    key, cause = _key(item["loc"]), item.get("ctx", {}).get("error")
-    if isinstance(cause, InputError):
-        return [(key, problem) for problem in cause.problems]
-    if item["type"] in _UNKNOWN:
-        known = _known(item["loc"][:-1])
-        return [(key, f"unknown setting{f'; known are {known}' if known else ''}")]
-    if item["type"] == "missing":
-        return [(key, "missing")]
-    message = str(item["msg"]).removeprefix("Value error, ")
-    given = "" if item["type"] == "value_error" else f", given was {item['input']!r}"
-    return [(key, message + given)]
-
-
-def _known(location: Sequence[int | str]) -> str:
-    """The names of the settings at a place of the recipe."""
-    place: Any = Recipe
-    for part in location:
-        annotations = getattr(place, "model_fields", {})
-        place = annotations[part].annotation if part in annotations else None
-    if isinstance(place, type) and issubclass(place, BaseModel):
-        return ", ".join(place.model_fields)
-    return ", ".join(field.name for field in fields(place)) if is_dataclass(place) else ""
