@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -113,6 +114,17 @@ def test_eval_prints_the_contract_as_json(work: Path, fanlight: Run) -> None:
         assert part[key]["low"] <= part[key]["value"] <= part[key]["high"]
     assert {"jaw", "nose", "mouth"} <= set(part["parts"])
     assert "synthetic/val: the checkpoint was chosen on these faces" in err
+
+
+def test_eval_prints_each_metric_on_a_line_of_its_own(work: Path, fanlight: Run) -> None:
+    """Also where the output is no terminal, and three columns do not fit into 80 characters."""
+    code, out, _ = fanlight(
+        "eval", work / "run/checkpoints/best.ckpt", "--index", work / "faces/index.tsv",
+        "--partition", "synthetic/test", "--partition", "synthetic/val", "--workers", "0",
+    )  # fmt: skip
+    assert code == 0
+    (line,) = (line for line in out.splitlines() if "AUC@0.08 interocular" in line)
+    assert len(re.findall(r"\d+\.\d\d \[\d+\.\d\d, \d+\.\d\d\]", line)) == 3
 
 
 def test_eval_with_and_without_mirroring_differ(work: Path, fanlight: Run) -> None:

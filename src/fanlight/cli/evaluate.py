@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from fanlight.cli.console import err, out, progress_bar
@@ -49,8 +50,9 @@ def evaluate(
 
     loaded = load_checkpoint(checkpoint)
     faces = Index.read(index)
-    counts = faces.select(partition).partitions()
-    _check_markup(loaded, faces.select(partition))
+    chosen = faces.select(partition)
+    counts = chosen.partitions()
+    _check_markup(loaded, chosen)
     _warn_of_selection(loaded, faces.sha256, list(counts))
     predictor = Predictor(loaded, resolve_device(device))
     views = VIEWS if report else 0
@@ -109,14 +111,11 @@ def _print_tables(results: list[PartitionResult]) -> None:
     for key in results[0].summary:
         if key not in ("n", "parts"):
             table.add_row(Metric.parse(key).title, *(_percent(result.summary[key]) for result in results))
-    for part, metrics in results[0].summary["parts"].items():
-        for key in metrics:
-            if key == "nme_box":
-                values = (_percent(result.summary["parts"][part][key]) for result in results)
-                table.add_row(f"{Metric.parse(key).title}, {part}", *values)
-    out.print(
-        table, width=max(out.width, 24 + 25 * len(results))
-    )  # in a file or a pipe, too, without wrapping
+    for part in results[0].summary["parts"]:
+        values = (_percent(result.summary["parts"][part]["nme_box"]) for result in results)
+        table.add_row(f"{Metric.parse('nme_box').title}, {part}", *values)
+    # Wide enough for every column: a pipe counts as 80 characters, and would wrap the figures.
+    Console(width=max(out.width, 26 + 25 * len(results)), highlight=False).print(table)
     out.print(f"in percent [95 % interval]; mirrored faces averaged in: {'yes' if results[0].flip else 'no'}")
 
 
@@ -129,7 +128,7 @@ def _write_report(
 ) -> Path:
     from fanlight.report import write_report
 
-    parameters = sum(tensor.numel() for name, tensor in checkpoint.weights.items() if "running" not in name)
+    parameters = sum(tensor.numel() for tensor in checkpoint.build().parameters())
     options, decoder = checkpoint.options, checkpoint.decoder
     facts = {
         "Checkpoint": str(path),
