@@ -17,6 +17,7 @@ from fanlight.heatmap import Decoder
 from fanlight.image import write_image
 from fanlight.markup import Markup
 from fanlight.model import FAN, FANOptions
+from fanlight.network import TorchNetwork
 from fanlight.predict import Predictor
 
 MARKUP_TOML = """
@@ -94,13 +95,20 @@ def untrained(
     """A checkpoint with random weights, and a decoder that suits dots."""
     torch.manual_seed(0)
     decoder = Decoder(radius=0.05, border="cut")
-    return Checkpoint(OPTIONS, FAN(OPTIONS).state_dict(), markup(folder), decoder, crop or CropRule(), offset)
+    return Checkpoint(
+        OPTIONS,
+        FAN(OPTIONS).state_dict(),
+        markup(folder),
+        decoder,
+        crop or CropRule(),
+        offset_image=offset,
+    )
 
 
 def dot_predictor(
     folder: Path, crop: CropRule | None = None, offset: tuple[float, float] = (0.0, 0.0), batch: int = 32
 ) -> Predictor:
     """A predictor whose network finds the dots of these photos."""
-    predictor = Predictor(untrained(folder, crop, offset), batch_size=batch)
-    predictor.model = DotFinder()  # type: ignore[assignment]
-    return predictor
+    network = TorchNetwork(untrained(folder, crop, offset))
+    network.model = DotFinder()  # type: ignore[assignment]
+    return Predictor(network, batch_size=batch)

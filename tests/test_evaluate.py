@@ -14,6 +14,7 @@ from fanlight.errors import InputError
 from fanlight.evaluate import evaluate, predict_loader
 from fanlight.image import read_image
 from fanlight.metric import nme, summarise
+from fanlight.network import TorchNetwork
 from fanlight.predict import Predictor
 from painted import dot_predictor, make_index, markup, untrained
 
@@ -25,7 +26,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 def test_each_face_is_predicted_once_in_image_px(index: Index, tmp_path: Path) -> None:
     predictor = dot_predictor(tmp_path, batch=3)
-    faces = FaceDataset(index.select(["dots/val"]), predictor.markup, predictor.crop, 64)
+    faces = FaceDataset(index.select(["dots/val"]), predictor.markup, predictor.usage.crop, 64)
     seen: list[int] = []
     loader = make_loader(faces, EpochSampler(7, 3, shuffle=False, drop_last=False))
     found = predict_loader(predictor, loader, True, seen.append)
@@ -41,7 +42,7 @@ def test_each_face_is_predicted_once_in_image_px(index: Index, tmp_path: Path) -
 
 def test_no_faces_for_a_process_are_no_predictions(index: Index, tmp_path: Path) -> None:
     predictor = dot_predictor(tmp_path)
-    faces = FaceDataset(index.select(["dots/val"]), predictor.markup, predictor.crop, 64)
+    faces = FaceDataset(index.select(["dots/val"]), predictor.markup, predictor.usage.crop, 64)
     sampler = EpochSampler(1, 2, shuffle=False, drop_last=False, rank=1, world_size=2)
     found = predict_loader(predictor, make_loader(faces, sampler), True)
     assert found.landmarks(True).shape == (0, 5, 2)
@@ -51,7 +52,7 @@ def test_no_faces_for_a_process_are_no_predictions(index: Index, tmp_path: Path)
 @pytest.mark.parametrize("flip", [True, False])
 def test_the_summary_is_that_of_the_metrics(index: Index, tmp_path: Path, flip: bool) -> None:
     """Against predictions made photo by photo, and truth read from the label files."""
-    predictor = Predictor(untrained(tmp_path), batch_size=3)
+    predictor = Predictor(TorchNetwork(untrained(tmp_path)), batch_size=3)
     result = evaluate(predictor, index, ["dots/val"], flip=flip)[0]
     samples = list(index.select(["dots/val"]))
     truth = np.stack([read_pts(sample.landmarks_path) for sample in samples])
@@ -86,7 +87,7 @@ def test_a_network_that_finds_everything_scores_almost_perfectly(index: Index, t
 
 
 def test_several_partitions_are_also_judged_together(index: Index, tmp_path: Path) -> None:
-    predictor = Predictor(untrained(tmp_path))
+    predictor = Predictor(TorchNetwork(untrained(tmp_path)))
     results = evaluate(predictor, index, ["dots/val", "dots/train"])
     assert [result.name for result in results] == ["dots/train", "dots/val", "all"]
     train, val, both = results
@@ -99,14 +100,19 @@ def test_several_partitions_are_also_judged_together(index: Index, tmp_path: Pat
 
 def test_results_do_not_depend_on_workers_or_batches(index: Index, tmp_path: Path) -> None:
     results = [
-        evaluate(Predictor(untrained(tmp_path), batch_size=batch), index, ["dots/val"], workers=workers)[0]
+        evaluate(
+            Predictor(TorchNetwork(untrained(tmp_path)), batch_size=batch),
+            index,
+            ["dots/val"],
+            workers=workers,
+        )[0]
         for batch, workers in ((2, 0), (5, 2))
     ]
     np.testing.assert_allclose(results[0].errors_box, results[1].errors_box, atol=1e-5)
 
 
 def test_views_are_the_best_the_median_and_the_worst(index: Index, tmp_path: Path) -> None:
-    predictor = Predictor(untrained(tmp_path))
+    predictor = Predictor(TorchNetwork(untrained(tmp_path)))
     result = evaluate(predictor, index, ["dots/val"], views=4)[0]
     errors = np.sort(result.errors_box)
     groups = {g: [v.error for v in result.faces if v.group == g] for g in ("best", "median", "worst")}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fanlight.errors import InputError
-from fanlight.heatmap import CUT_SIGMAS, Decoder, encode, find_peaks
+from fanlight.heatmap import CUT_SIGMAS, Decoder, covariances, encode, find_peaks
 
 
 def dense_grid(size: int) -> Tensor:
@@ -282,3 +282,33 @@ def test_gradients_after_a_prediction_of_the_same_size() -> None:
         Decoder(radius=0.31)(heatmaps)
     Decoder(radius=0.31)(heatmaps)[0].sum().backward()
     assert heatmaps.grad is not None
+
+
+# ------------------------------------------------------------------ covariances
+
+
+def test_the_covariance_of_a_clean_gaussian_is_its_own() -> None:
+    landmarks = torch.tensor([[[20.3, 31.8], [40.0, 12.6]]], dtype=torch.float64)
+    for sigma in (0.8, 1.0, 1.3):
+        found = covariances(encode(landmarks, 64, sigma), landmarks, radius=0.12)
+        expected = sigma**2 * torch.eye(2, dtype=torch.float64).expand(1, 2, 2, 2)
+        torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+
+
+def test_the_covariance_is_longer_along_a_contour() -> None:
+    """Sigma 2 along the diagonal x = y, 0.7 across: variances (4 + 0.49) / 2, covariance (4 - 0.49) / 2."""
+    cells = torch.arange(64, dtype=torch.float64) + 0.5
+    x, y = cells - 30.2, (cells - 33.7).unsqueeze(-1)
+    along, across = (x + y) / 2**0.5, (x - y) / 2**0.5
+    heatmap = torch.exp(-0.5 * (along**2 / 4 + across**2 / 0.49))[None, None]
+    found = covariances(heatmap, torch.tensor([[[30.2, 33.7]]], dtype=torch.float64), radius=0.15)
+    expected = torch.tensor([[[[2.245, 1.755], [1.755, 2.245]]]], dtype=torch.float64)
+    torch.testing.assert_close(found, expected, atol=5e-3, rtol=0)
+
+
+def test_the_covariance_of_nothing_is_zero_and_the_border_adds_nothing() -> None:
+    empty = covariances(torch.full((1, 1, 16, 16), -1.0), torch.full((1, 1, 2), 3.0))
+    assert empty.tolist() == [[[[0, 0], [0, 0]]]]
+    single = torch.zeros(1, 1, 16, 16)
+    single[..., 0, 0] = 0.5  # one cell in the corner, whose centre is the landmark
+    assert covariances(single, torch.full((1, 1, 2), 0.5)).abs().max() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import fanlight
 from fanlight.checkpoint import save_checkpoint
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, crop_matrix, mirror_landmarks, warp
-from fanlight.predict import Predictor, to_input
+from fanlight.network import Located, Network, TorchNetwork, Usage, to_input
+from fanlight.predict import Predictor
 from painted import OPTIONS, PLACES, dot_predictor, paint, untrained
 
 BOX = np.array([40.0, 30.0, 110.0, 96.0])
@@ -50,15 +52,15 @@ def test_the_channel_order_is_heeded(tmp_path: Path) -> None:
 
 
 def test_a_grey_photo_is_its_own_three_channels(tmp_path: Path) -> None:
-    predictor = Predictor(untrained(tmp_path))
+    predictor = Predictor(TorchNetwork(untrained(tmp_path)))
     grey = PHOTO.max(2)
     (one,), (three,) = predictor.predict(grey, BOX), predictor.predict(np.repeat(grey[..., None], 3, 2), BOX)
     assert np.array_equal(one.landmarks, three.landmarks)
 
 
-def test_without_boxes_the_whole_photo_is_the_face(tmp_path: Path) -> None:
+def test_the_whole_photo_can_be_the_face(tmp_path: Path) -> None:
     predictor = dot_predictor(tmp_path, CropRule(1.0))
-    (face,) = predictor.predict(PHOTO)
+    (face,) = predictor.predict(PHOTO, "whole")
     assert face.box.tolist() == [0, 0, 150, 130]
     np.testing.assert_allclose(face.landmarks, LANDMARKS, atol=0.3)
 
@@ -117,37 +119,53 @@ def test_mirroring_finds_the_same_places_and_names(tmp_path: Path) -> None:
     predictor = dot_predictor(tmp_path)
     (face,) = predictor.predict(PHOTO, BOX, flip=True)
     np.testing.assert_allclose(face.landmarks, LANDMARKS, atol=0.15)
-    crop = warp(PHOTO, matrix := crop_matrix(BOX, predictor.crop, 64), 64)
+    crop = warp(PHOTO, matrix := crop_matrix(BOX, predictor.usage.crop, 64), 64)
     crops = torch.from_numpy(crop)[None]
-    plain, mirrored = (
-        predictor.predict_crops(crops, [matrix])[0],
-        predictor.predict_mirrored(crops, [matrix])[0],
-    )
+    plain = predictor.predict_crops(crops, [matrix]).landmarks
+    mirrored = predictor.predict_mirrored(crops, [matrix]).landmarks
     np.testing.assert_allclose(face.landmarks, (plain + mirrored)[0] / 2, atol=1e-3)
     assert np.abs(plain - mirrored).max() > 1e-4  # two predictions, not one twice
+
+
+@dataclass
+class Shifted:
+    """A network that places every landmark off by the same step in its crop."""
+
+    network: Network
+    shift_crop: np.ndarray
+
+    @property
+    def usage(self) -> Usage:
+        return self.network.usage
+
+    def __call__(self, crops: torch.Tensor) -> Located:
+        found = self.network(crops)
+        return found._replace(landmarks=found.landmarks + self.shift_crop)
+
+    def heatmaps(self, crops: torch.Tensor) -> np.ndarray:
+        return self.network.heatmaps(crops)
 
 
 def test_a_network_with_an_offset_is_put_right_in_mirrored_crops_too(tmp_path: Path) -> None:
     """Weights that place every landmark 3 px left and 2 px up of the truth, in whatever they are shown."""
     exact = dot_predictor(tmp_path)
     shifted = dot_predictor(tmp_path)
-    matrix = crop_matrix(BOX, exact.crop, 64)
+    matrix = crop_matrix(BOX, exact.usage.crop, 64)
     shift_crop = matrix[:, :2] @ (-3, -2)
-    find = exact._decode
-    shifted._decode = lambda crops: (find(crops)[0] + shift_crop, find(crops)[1])  # type: ignore[method-assign]
-    shifted.offset_image = (3.0, 2.0)
+    shifted.network = Shifted(exact.network, shift_crop)
+    shifted.usage = replace(exact.usage, offset_image=(3.0, 2.0))
     for flip in (False, True):
         right, mended = (predictor.predict(PHOTO, BOX, flip=flip)[0] for predictor in (exact, shifted))
         np.testing.assert_allclose(mended.landmarks, right.landmarks, atol=1e-6)
     crops = torch.from_numpy(warp(PHOTO, matrix, 64))[None]
-    right, mended = (predictor.predict_mirrored(crops, [matrix])[0] for predictor in (exact, shifted))
+    right, mended = (p.predict_mirrored(crops, [matrix]).landmarks for p in (exact, shifted))
     np.testing.assert_allclose(mended, right, atol=1e-6)
 
 
 @pytest.mark.parametrize("trained", [True, False], ids=["dots", "random weights"])
 def test_the_prediction_of_a_mirrored_photo_is_the_mirrored_prediction(tmp_path: Path, trained: bool) -> None:
     """With flip, for any network whatever: both photos give the same two crops."""
-    predictor = dot_predictor(tmp_path) if trained else Predictor(untrained(tmp_path))
+    predictor = dot_predictor(tmp_path) if trained else Predictor(TorchNetwork(untrained(tmp_path)))
     photo = np.maximum(PHOTO, np.random.default_rng(0).integers(0, 90, PHOTO.shape, np.uint8))
     box_mirrored = np.array([150 - BOX[2], BOX[1], 150 - BOX[0], BOX[3]])
     (face,) = predictor.predict(photo, BOX, flip=True)
@@ -162,7 +180,7 @@ def test_the_prediction_of_a_mirrored_photo_is_the_mirrored_prediction(tmp_path:
 
 def test_batching_does_not_change_results(tmp_path: Path) -> None:
     boxes = BOX + np.random.default_rng(0).uniform(-6, 6, (7, 4))
-    all_at_once, few = (Predictor(untrained(tmp_path), batch_size=size) for size in (32, 3))
+    all_at_once, few = (Predictor(TorchNetwork(untrained(tmp_path)), batch_size=size) for size in (32, 3))
     together = all_at_once.predict(PHOTO, boxes, flip=True)
     assert len(together) == 7
     for face, other, box in zip(together, few.predict(PHOTO, boxes, flip=True), boxes, strict=True):
@@ -175,7 +193,9 @@ def test_batching_does_not_change_results(tmp_path: Path) -> None:
 def test_load_gives_the_saved_network(tmp_path: Path) -> None:
     checkpoint = untrained(tmp_path, CropRule(1.5), (0.5, 0.5))
     path = save_checkpoint(tmp_path / "a.ckpt", checkpoint)
-    (face,), (loaded,) = (p.predict(PHOTO, BOX) for p in (Predictor(checkpoint), fanlight.load(path, "cpu")))
+    (face,), (loaded,) = (
+        p.predict(PHOTO, BOX) for p in (Predictor(TorchNetwork(checkpoint)), fanlight.load(path, "cpu"))
+    )
     assert np.array_equal(loaded.landmarks, face.landmarks)
     assert fanlight.load(str(path)).markup == checkpoint.markup
 
@@ -197,9 +217,9 @@ def test_the_networks_input() -> None:
 
 
 def test_gradients_are_not_kept(tmp_path: Path) -> None:
-    landmarks, scores = Predictor(untrained(tmp_path)).predict_crops(
-        torch.zeros(1, 64, 64, 3, dtype=torch.uint8), [np.eye(2, 3)]
-    )
-    assert isinstance(landmarks, np.ndarray)
-    assert landmarks.shape == (1, OPTIONS.points, 2)
-    assert scores.shape == (1, OPTIONS.points)
+    crops = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+    found = Predictor(TorchNetwork(untrained(tmp_path))).predict_crops(crops, [np.eye(2, 3)])
+    assert all(isinstance(values, np.ndarray) for values in found)
+    assert found.landmarks.shape == (1, OPTIONS.points, 2)
+    assert found.scores.shape == (1, OPTIONS.points)
+    assert found.covariances.shape == (1, OPTIONS.points, 2, 2)

@@ -26,6 +26,7 @@ from fanlight.errors import InputError
 from fanlight.evaluate import evaluate
 from fanlight.learner import Learner
 from fanlight.metric import Metric
+from fanlight.network import TorchNetwork
 from fanlight.predict import Predictor
 from fanlight.run import open_recipe
 from fanlight.train import Outcome, train
@@ -501,7 +502,7 @@ def test_two_processes_record_the_metrics_of_the_checkpoint_they_save(data: Inde
     run(make_recipe(data, train={"batch_size": 8, "epochs": 1, "ema": 0}), data, tmp_path / "one")
     run_as_two_processes(tmp_path / "two", tmp_path / "one")
     checkpoint = load_checkpoint(tmp_path / "two" / "checkpoints" / "last.ckpt")
-    judged = evaluate(Predictor(checkpoint), data, ["dots/val"], flip=False)[0].summary
+    judged = evaluate(Predictor(TorchNetwork(checkpoint)), data, ["dots/val"], flip=False)[0].summary
     assert judged["n"] == 7
     for key in ("nme_box", "macc_box_0.07"):
         assert checkpoint.metrics[key] == pytest.approx(judged[key]["value"], rel=1e-4)

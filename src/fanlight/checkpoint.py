@@ -35,7 +35,8 @@ class Checkpoint:
         weights: its state dict, as it is to be used (the moving average where training kept one).
         markup: names and mirror order of its landmarks.
         decoder: turns its heatmaps into landmarks.
-        crop: turns a face box into its input.
+        crop: turns a face box like those of its training into its input.
+        crops: the same for the boxes of particular detectors, by the detector's name.
         offset_image: (x, y) in image px to add to its predictions to reach the continuous convention; weights
             trained on labels with another convention carry it, ours need none.
         recipe: the resolved recipe, as plain values.
@@ -49,6 +50,7 @@ class Checkpoint:
     markup: Markup
     decoder: Decoder = field(default_factory=Decoder)
     crop: CropRule = field(default_factory=CropRule)
+    crops: Mapping[str, CropRule] = field(default_factory=dict)
     offset_image: tuple[float, float] = (0.0, 0.0)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -80,6 +82,7 @@ def save_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint) -> Path:
     path = Path(path)
     content = {entry.name: getattr(checkpoint, entry.name) for entry in fields(checkpoint)}
     content |= {name: asdict(content[name]) for name in ("options", "decoder", "crop")}
+    content["crops"] = {name: asdict(rule) for name, rule in checkpoint.crops.items()}
     content |= {"format": FORMAT, "markup": checkpoint.markup.to_dict(), "weights": dict(checkpoint.weights)}
     content |= {name: dict(content[name]) for name in ("recipe", "metrics", "provenance", "training")}
     try:
@@ -139,6 +142,7 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
             markup=Markup.from_dict(content["markup"]),
             decoder=Decoder(**content["decoder"]),
             crop=CropRule(**content["crop"]),
+            crops={str(name): CropRule(**rule) for name, rule in content.get("crops", {}).items()},
             offset_image=(float(offset_x), float(offset_y)),
             **{name: dict(content[name]) for name in ("recipe", "metrics", "provenance", "training")},
         )

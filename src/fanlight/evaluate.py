@@ -97,9 +97,9 @@ def predict_loader(
     positions, plain, mirrored = [], [], []
     for batch in loader:
         positions.append(batch["index"].numpy())
-        plain.append(predictor.predict_crops(batch["image"], batch["matrix"])[0])
+        plain.append(predictor.predict_crops(batch["image"], batch["matrix"]).landmarks)
         if flip:
-            mirrored.append(predictor.predict_mirrored(batch["image"], batch["matrix"])[0])
+            mirrored.append(predictor.predict_mirrored(batch["image"], batch["matrix"]).landmarks)
         progress(len(batch["index"]))
     if not positions:  # a process whose share of the faces is empty
         nobody = np.empty((0, predictor.markup.count, 2))
@@ -138,7 +138,7 @@ def evaluate(
         InputError: a partition is unknown, or its images or labels cannot be used.
     """
     faces = index.select(partitions)
-    dataset = FaceDataset(faces, predictor.markup, predictor.crop, predictor.options.input_size)
+    dataset = FaceDataset(faces, predictor.markup, predictor.usage.crop, predictor.usage.input_size)
     sampler = EpochSampler(len(dataset), predictor.batch_size, shuffle=False, drop_last=False)
     predictions = predict_loader(predictor, make_loader(dataset, sampler, workers), flip, progress)
     partition_of = np.array([faces.partition_of(position) for position in range(len(faces))])

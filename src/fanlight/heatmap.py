@@ -141,15 +141,8 @@ class Decoder:
     def _weights(
         self, heatmaps: Tensor, peak: Tensor, steps: Tensor, disc: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """The weights (B, L, K, K) of the cells around the peaks, by row and column, and which lie inside.
-
-        Those beyond the border repeat the cells at it; ``inside``, (B, L, 2, K) for x and y, is False there.
-        """
-        height, width = heatmaps.shape[-2:]
-        x, y = (peak.unsqueeze(-1) + steps).unbind(-2)
-        inside = torch.stack(((x >= 0) & (x < width), (y >= 0) & (y < height)), -2)
-        cells = (y.clamp(0, height - 1) * width).unsqueeze(-1) + x.clamp(0, width - 1).unsqueeze(-2)
-        values = heatmaps.flatten(2).gather(-1, cells.flatten(2)).unflatten(-1, (len(steps), len(steps)))
+        """The weights (B, L, K, K) of the cells around the peaks, and which lie inside: see ``_cells_around``."""
+        values, inside = _cells_around(heatmaps, peak, steps)
         values = values if values.dtype == torch.float64 else values.float()
         values = F.relu(values) if disc is None else F.relu(values) * disc
         if self.gamma >= 1:
@@ -168,6 +161,56 @@ def find_peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rows = peak_y[..., None, None].expand(-1, -1, 1, heatmaps.shape[-1])
     peak_x = heatmaps.detach().gather(2, rows).squeeze(2).argmax(-1)
     return scores, peak_x, peak_y
+
+
+def covariances(heatmaps: Tensor, landmarks_heatmap: Tensor, radius: float = 0.1) -> Tensor:
+    """How far each heatmap spreads around its landmark.
+
+    The second moments about the landmark of the cells around the peak, negatives clamped to zero: for a clean
+    Gaussian of sigma 1 px the identity, larger where the network is unsure, and longer along a contour than
+    across it. Cells beyond the border do not count.
+
+    Args:
+        heatmaps: (B, L, H, W), any range.
+        landmarks_heatmap: (B, L, 2), in heatmap px, as decoded.
+        radius: half-width of the square window as a fraction of sqrt(H * W), as in ``Decoder``.
+
+    Returns:
+        (B, L, 2, 2) in heatmap px squared; zero for a heatmap without a positive cell.
+    """
+    height, width = heatmaps.shape[-2:]
+    heatmaps = heatmaps if heatmaps.dtype == torch.float64 else heatmaps.float()
+    _, peak_x, peak_y = find_peaks(heatmaps)
+    peak = torch.stack((peak_x, peak_y), -1)
+    steps, _ = _window(radius * (height * width) ** 0.5, max(height, width) - 1, heatmaps.device)
+    values, inside = _cells_around(heatmaps, peak, steps)
+    across, down = inside.unbind(-2)
+    weights = F.relu(values) * (down.unsqueeze(-1) & across.unsqueeze(-2))
+    away = peak.unsqueeze(-1) + steps + 0.5 - landmarks_heatmap.unsqueeze(-1)  # (B, L, 2, K)
+    x, y = away.to(weights.dtype).unbind(-2)
+    columns, rows = weights.sum(-2), weights.sum(-1)
+    moments = torch.stack(
+        (
+            (columns * x.square()).sum(-1),
+            ((y.unsqueeze(-2) @ weights).squeeze(-2) * x).sum(-1),
+            (rows * y.square()).sum(-1),
+        ),
+        -1,
+    ) / columns.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+    return moments[..., [0, 1, 1, 2]].unflatten(-1, (2, 2))
+
+
+def _cells_around(heatmaps: Tensor, peak: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """The cells (B, L, K, K) around the peaks (B, L, 2), by row and column, and which lie inside.
+
+    Those beyond the border repeat the cells at it; ``inside``, (B, L, 2, K) for x and y, is False there.
+    """
+    height, width = heatmaps.shape[-2:]
+    x, y = (peak.unsqueeze(-1) + steps).unbind(-2)
+    inside = torch.stack(((x >= 0) & (x < width), (y >= 0) & (y < height)), -2)
+    cells = (y.clamp(0, height - 1) * width).unsqueeze(-1) + x.clamp(0, width - 1).unsqueeze(-2)
+    values = heatmaps.flatten(2).gather(-1, cells.flatten(2)).unflatten(-1, (len(steps), len(steps)))
+    return values, inside
 
 
 @functools.lru_cache(maxsize=32)

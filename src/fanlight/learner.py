@@ -15,8 +15,8 @@ from fanlight.data.dataset import Batch
 from fanlight.device import Team, choose_precision
 from fanlight.loss import AlignmentLoss
 from fanlight.model import FAN
+from fanlight.network import to_input
 from fanlight.optimise import WeightAverage, make_optimiser
-from fanlight.predict import to_input
 
 
 class Learner:

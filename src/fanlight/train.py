@@ -27,6 +27,7 @@ from fanlight.learner import Learner
 from fanlight.loaders import training_feed, validation_feed
 from fanlight.markup import Markup
 from fanlight.metric import measure
+from fanlight.network import TorchNetwork
 from fanlight.optimise import learning_rate
 from fanlight.predict import Predictor
 from fanlight.run import Ranked, Run
@@ -222,7 +223,7 @@ class _Training:
         """Validation metrics of the averaged weights, each face counted once over all processes."""
         flip = self.recipe.train.flip
         self.team.follow_leader(self.learner.average.weights().values())  # running statistics differ
-        predictor = Predictor(self._checkpoint({}, {}), self.team.device)
+        predictor = Predictor(TorchNetwork(self._checkpoint({}, {}), self.team.device))
         with self.learner.autocast():
             found = predict_loader(predictor, self.val_feed.loader, flip)
         gathered = self.team.gather((found.positions, found.landmarks(flip)))

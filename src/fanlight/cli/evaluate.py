@@ -46,6 +46,7 @@ def evaluate(
     from fanlight.data.index import Index
     from fanlight.device import resolve_device
     from fanlight.evaluate import evaluate as judge
+    from fanlight.network import TorchNetwork
     from fanlight.predict import Predictor
 
     loaded = load_checkpoint(checkpoint)
@@ -54,7 +55,7 @@ def evaluate(
     counts = chosen.partitions()
     _check_markup(loaded, chosen)
     _warn_of_selection(loaded, faces.sha256, list(counts))
-    predictor = Predictor(loaded, resolve_device(device))
+    predictor = Predictor(TorchNetwork(loaded, resolve_device(device), str(checkpoint)))
     views = VIEWS if report else 0
     with progress_bar("judging", sum(counts.values())) as bar:
         results = judge(predictor, faces, list(counts), flip, workers, views, progress=bar.advance)

@@ -54,7 +54,7 @@ def predict(
     with progress_bar("predicting", len(images)) as bar:
         for path in images:
             image = read_image(path)
-            faces = predictor.predict(image, faces_of[path] if faces_of else None, flip=flip)
+            faces = predictor.predict(image, faces_of[path] if faces_of else "whole", flip=flip)
             for number, face in enumerate(faces, 1):
                 write_pts(folder / f"{names[path]}{_suffix(number)}.pts", face.landmarks)
             if faces:

@@ -1,0 +1,123 @@
+"""A trained network as a function from crops to landmarks, whatever engine runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fanlight.checkpoint import Checkpoint
+from fanlight.geometry import CropRule, Floats
+from fanlight.heatmap import covariances
+from fanlight.markup import Markup
+
+Crops = NDArray[np.uint8]
+
+
+class Located(NamedTuple):
+    """Landmarks of a batch of faces, all in the same frame.
+
+    Attributes:
+        landmarks: (B, L, 2) float64, (x, y) in px.
+        scores: (B, L) float64, height of each heatmap's peak.
+        covariances: (B, L, 2, 2) float64, px squared: how far each heatmap spreads around its landmark, the
+            sigma of the training targets included.
+    """
+
+    landmarks: Floats
+    scores: Floats
+    covariances: Floats
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What must be known to feed a network and to read its answers; it travels with the weights.
+
+    Attributes:
+        name: what to call the network.
+        input_size: side of the crops in px.
+        markup: names and mirror order of the landmarks.
+        crop: turns a face box like those of its training into a crop.
+        crops: rules for the boxes of particular detectors, by the detector's name.
+        offset_image: (x, y) in image px to add to landmarks to reach the continuous convention.
+    """
+
+    name: str
+    input_size: int
+    markup: Markup
+    crop: CropRule = field(default_factory=CropRule)
+    crops: Mapping[str, CropRule] = field(default_factory=dict)
+    offset_image: tuple[float, float] = (0.0, 0.0)
+
+
+class Network(Protocol):
+    """Finds landmarks in crops; one implementation for each engine."""
+
+    @property
+    def usage(self) -> Usage:
+        """How to feed it."""
+
+    def __call__(self, crops: Crops | Tensor) -> Located:
+        """Locate the landmarks.
+
+        Args:
+            crops: (B, S, S, 3) uint8, RGB.
+
+        Returns:
+            In crop px.
+        """
+
+    def heatmaps(self, crops: Crops | Tensor) -> NDArray[np.float32]:
+        """The heatmaps (B, L, H, H) from which the landmarks are read, cell centres at +0.5."""
+
+
+class TorchNetwork:
+    """A checkpoint's network, run by PyTorch.
+
+    Args:
+        checkpoint: the network and how to use it.
+        device: where it runs, such as ``cpu`` or ``cuda``.
+        name: what to call it.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, device: str | torch.device = "cpu", name: str = "a checkpoint"
+    ) -> None:
+        self.usage = Usage(
+            name=name,
+            input_size=checkpoint.options.input_size,
+            markup=checkpoint.markup,
+            crop=checkpoint.crop,
+            crops=checkpoint.crops,
+            offset_image=checkpoint.offset_image,
+        )
+        self.decoder, self.device = checkpoint.decoder, torch.device(device)
+        self.model = checkpoint.build().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def __call__(self, crops: Crops | Tensor) -> Located:
+        """See ``Network``."""
+        heatmaps = self._run(crops)
+        landmarks, scores = self.decoder(heatmaps)
+        spread = covariances(heatmaps, landmarks, self.decoder.radius)
+        stride = self.usage.input_size / heatmaps.shape[-1]
+        found = (landmarks * stride, scores, spread * stride**2)
+        return Located(*(values.double().cpu().numpy() for values in found))
+
+    @torch.inference_mode()
+    def heatmaps(self, crops: Crops | Tensor) -> NDArray[np.float32]:
+        """See ``Network``."""
+        return self._run(crops).float().cpu().numpy()
+
+    def _run(self, crops: Crops | Tensor) -> Tensor:
+        return self.model(to_input(torch.as_tensor(crops).to(self.device)))[-1]
+
+
+def to_input(crops: Tensor) -> Tensor:
+    """(B, S, S, 3) uint8 RGB -> (B, 3, S, S) float32 in [0, 1], channels last in memory."""
+    return crops.permute(0, 3, 1, 2).float().div_(255)
