@@ -41,6 +41,6 @@ def detect_faces(detector: Detector, image: NDArray[np.uint8]) -> list[Box]:
     boxes = np.asarray(detector(image), dtype=np.float64)
     if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
         raise InputError(
-            f"the detector returned an array of shape {boxes.shape}: expected (N, 4), each left, top, right, bottom"
+            f"the detector returned an array of shape {boxes.shape}: expected (N, 4), left, top, right, bottom"
         )
     return [check_box(box) for box in boxes.reshape(-1, 4)]

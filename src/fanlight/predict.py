@@ -143,8 +143,8 @@ class Predictor:
             begun = time.perf_counter()
             located = self.predict_crops(np.stack(crops[part]), np.stack(matrices[part]), flip)
             seconds = cropping + (time.perf_counter() - begun) / len(crops[part])
-            for (number, own_box), *found_here in zip(places[part], *located, strict=True):
-                faces[number].append(Face(*found_here, own_box, seconds))
+            for (number, own_box), landmarks, scores, spread in zip(places[part], *located, strict=True):
+                faces[number].append(Face(landmarks, scores, spread, own_box, seconds))
         return faces
 
     def predict_crops(
