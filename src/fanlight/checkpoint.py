@@ -73,6 +73,30 @@ class Checkpoint:
         return model.eval()
 
 
+def begin_with(model: FAN, checkpoint: Checkpoint, markup: Markup) -> None:
+    """Give a network the weights of a checkpoint, to go on learning from there.
+
+    The input size may differ, and the mark-up: layers that draw or read the heatmaps of other landmarks are left
+    as they are.
+
+    Raises:
+        InputError: the networks differ in anything else.
+    """
+    ours, theirs = asdict(model.options), asdict(checkpoint.options)
+    problems = [
+        f"{name} is {theirs[name]} there and {ours[name]} here"
+        for name in ours
+        if name not in ("points", "input_size") and ours[name] != theirs[name]
+    ]
+    if problems:
+        raise InputError.collect(problems, "the checkpoint to start from holds another network:")
+    state = model.state_dict()
+    heads = {f"{kind}{stack}" for kind in ("l", "al") for stack in range(model.options.stacks)}
+    left = set() if checkpoint.markup.points == markup.points else heads
+    state |= {name: values for name, values in checkpoint.weights.items() if name.split(".")[0] not in left}
+    model.load_state_dict(state)
+
+
 def save_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint) -> Path:
     """Write a checkpoint so that a reader sees the old file or the new one, never a part.
 

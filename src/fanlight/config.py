@@ -44,12 +44,15 @@ class DataSettings(_Strict):
         markup: a built-in mark-up's name, or the path of a mark-up file.
         train: partitions ``subset/split`` to learn from.
         val: partitions to select the best checkpoint on; never the ones judged in the end.
+        repeat: how often a pass goes over the faces of a train partition, for those that should count for more;
+            once where it is not named.
     """
 
     index: str
     markup: str = "ibug68"
     train: list[str] = Field(min_length=1)
     val: list[str] = Field(min_length=1)
+    repeat: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
     def from_anywhere(self) -> DataSettings:
         """The same with absolute paths, which hold whatever the working directory is."""
@@ -64,6 +67,9 @@ class DataSettings(_Strict):
             raise ValueError(
                 f"{', '.join(both)} is in both train and val: what is learnt cannot be selected on"
             )
+        strange = sorted(set(self.repeat) - set(self.train))
+        if strange:
+            raise ValueError(f"repeat names {', '.join(strange)}, which is not in train")
         return self
 
 
@@ -126,6 +132,8 @@ class TrainSettings(_Strict):
         rank_by: the metric that says which are best.
         flip: judge the mean of the image and its mirror.
         compile: compile the network with ``torch.compile``.
+        start_from: a checkpoint whose weights training begins with, to refine a network or to teach it other
+            points; random weights when empty.
     """
 
     epochs: int = Field(60, ge=1)
@@ -142,6 +150,15 @@ class TrainSettings(_Strict):
     rank_by: str = "macc_box_0.07"
     flip: bool = False
     compile: bool = False
+    start_from: str = ""
+
+    def from_anywhere(self) -> TrainSettings:
+        """The same with absolute paths, which hold whatever the working directory is."""
+        return (
+            self.model_copy(update={"start_from": str(Path(self.start_from).absolute())})
+            if self.start_from
+            else self
+        )
 
     @field_validator("rank_by")
     @classmethod
@@ -242,7 +259,9 @@ def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Rec
     if problems:
         raise InputError.collect(problems, f"{path}: these changes cannot be made:")
     recipe = Recipe.from_dict(values, str(path), Places(text, keys))
-    return recipe.model_copy(update={"data": recipe.data.from_anywhere()})
+    return recipe.model_copy(
+        update={"data": recipe.data.from_anywhere(), "train": recipe.train.from_anywhere()}
+    )
 
 
 def _override(values: dict[str, Any], override: str) -> str:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fanlight.checkpoint import begin_with, load_checkpoint
 from fanlight.config import Recipe
 from fanlight.data.dataset import Batch
 from fanlight.device import Team, choose_precision
 from fanlight.loss import AlignmentLoss
+from fanlight.markup import Markup
 from fanlight.model import FAN
 from fanlight.network import to_input
 from fanlight.optimise import WeightAverage, make_optimiser
@@ -32,6 +34,8 @@ class Learner:
         torch.manual_seed(settings.seed)
         self.device, self.parts, self.clip_norm = team.device, settings.accumulate, recipe.optimiser.clip_norm
         self.model = FAN(recipe.model).to(team.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if settings.start_from:
+            begin_with(self.model, load_checkpoint(settings.start_from), Markup.load(recipe.data.markup))
         self.average = WeightAverage(self.model, settings.ema)
         self.optimiser = make_optimiser(self.model, recipe.optimiser)
         self.precision = choose_precision(settings.precision, team.device)

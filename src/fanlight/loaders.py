@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from torch.utils.data import DataLoader
 
 from fanlight.config import Recipe
@@ -41,12 +43,18 @@ def training_feed(recipe: Recipe, index: Index, markup: Markup, team: Team) -> F
         )
     size = recipe.model.input_size
     augmentation = Augmentation(recipe.augment, size, markup.mirror)
-    faces = index.select(recipe.data.train)
+    faces = _repeat(index.select(recipe.data.train), recipe.data.repeat)
     dataset = FaceDataset(faces, markup, recipe.crop, size, augmentation, settings.seed)
     sampler = EpochSampler(
         len(dataset), settings.batch_size, seed=settings.seed, rank=team.rank, world_size=team.size
     )
     return Feed(dataset, sampler, make_loader(dataset, sampler, settings.workers, team.device.type == "cuda"))
+
+
+def _repeat(faces: Index, times: Mapping[str, int]) -> Index:
+    """The faces, those of some partitions several times."""
+    counts = [times.get(faces.partition_of(position), 1) for position in range(len(faces))] if times else 1
+    return faces.take(np.repeat(np.arange(len(faces)), counts))
 
 
 def validation_feed(recipe: Recipe, index: Index, markup: Markup, team: Team) -> Feed:
