@@ -58,6 +58,23 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
     return _decode(path, data, cv2.IMREAD_COLOR_RGB)
 
 
+def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Read a photo that is in memory, as ``read_image`` does.
+
+    Args:
+        data: the whole file.
+        name: what to call it in messages.
+
+    Returns:
+        image: (H, W, 3) uint8 RGB, C-contiguous.
+
+    Raises:
+        InputError: as ``read_image``.
+    """
+    _check_data(name, data)
+    return _decode(name, data, cv2.IMREAD_COLOR_RGB)
+
+
 def read_image_reduced(
     path: str | PathLike[str], reduce: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -173,6 +190,11 @@ def _read_file(path: str | PathLike[str]) -> tuple[bytes, ImageHeader]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{name}: cannot read the image: {_reason(error)}") from None
+    return data, _check_data(name, data)
+
+
+def _check_data(name: str, data: bytes) -> ImageHeader:
+    """The header of an image file that is whole and of a bearable size."""
     if not data:
         raise InputError(f"{name}: the image file is empty: replace or remove it")
     try:
@@ -184,7 +206,7 @@ def _read_file(path: str | PathLike[str]) -> tuple[bytes, ImageHeader]:
             f"{name}: {header.width} x {header.height} pixels are too many (at most {MAX_PIXELS:,} in all and "
             f"{MAX_SIDE:,} a side): scale it down, with its landmarks and boxes"
         )
-    return data, header
+    return header
 
 
 def _decode(path: str | PathLike[str], data: bytes, flags: int) -> NDArray[np.uint8]:

@@ -26,6 +26,10 @@ class ImageHeader:
     orientation: int = 1
 
 
+class UnknownFormatError(ValueError):
+    """The bytes do not begin like any image format that can be read."""
+
+
 def read_header(data: bytes) -> ImageHeader:
     """Recognise a JPEG, PNG, WebP, BMP or TIFF file.
 
@@ -33,7 +37,8 @@ def read_header(data: bytes) -> ImageHeader:
         data: the whole file.
 
     Raises:
-        ValueError: it is none of these, has no size, or is cut off; the message goes on from the file's name.
+        UnknownFormatError: it is none of these; the message goes on from the file's name.
+        ValueError: it has no size, or is cut off; likewise.
     """
     try:
         if data.startswith(b"\xff\xd8\xff"):
@@ -47,7 +52,7 @@ def read_header(data: bytes) -> ImageHeader:
         elif data.startswith((b"II*\0", b"MM\0*")):
             header = _tiff(data)
         else:
-            raise ValueError(
+            raise UnknownFormatError(
                 "not an image in JPEG, PNG, WebP, BMP or TIFF format: convert it to one of these"
             )
     except (struct.error, IndexError):

@@ -36,7 +36,17 @@ def read_pts(path: str | PathLike[str]) -> NDArray[np.float64]:
         InputError: the file is missing, is not a ``.pts`` file, announces another count than it holds, or holds
             something other than two finite numbers a line; the message names the file and the line.
     """
-    text = _read_text(path)
+    return parse_pts(_read_bytes(path), path)
+
+
+def parse_pts(data: bytes, path: str | PathLike[str]) -> NDArray[np.float64]:
+    """Read the landmarks of one face from the bytes of a ``.pts`` file; see ``read_pts``.
+
+    Args:
+        data: the file's content.
+        path: what to call it in messages.
+    """
+    text = _to_text(data, path)
     header = _HEADER.match(text)
     end = text.find("}")
     if header is None or end < 0 or text[end + 1 :].strip() or "_" in text[header.end() :]:  # float takes 1_0
@@ -67,27 +77,36 @@ def write_pts(path: str | PathLike[str], landmarks: ArrayLike) -> None:
         ValueError: landmarks is not (L, 2) with L >= 1, or holds NaN or infinity.
         InputError: the file cannot be written.
     """
-    points = np.asarray(landmarks, dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not np.isfinite(points).all():
-        raise ValueError(f"landmarks should be (L, 2) finite numbers, got shape {points.shape}: {points!r}")
-    lines = "".join(f"{x:.3f} {y:.3f}\n" for x, y in (points + 0.5).tolist())
+    text = format_pts(landmarks)
     try:
         with open(path, "w", encoding="ascii", newline="\n") as file:
-            file.write(f"version: 1\nn_points: {len(points)}\n{{\n{lines}}}\n")
+            file.write(text)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{fspath(path)}: cannot write the landmarks: {getattr(error, 'strerror', error)}"
         ) from None
 
 
-def _read_text(path: str | PathLike[str]) -> str:
+def format_pts(landmarks: ArrayLike) -> str:
+    """The text of a ``.pts`` file; see ``write_pts``."""
+    points = np.asarray(landmarks, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not np.isfinite(points).all():
+        raise ValueError(f"landmarks should be (L, 2) finite numbers, got shape {points.shape}: {points!r}")
+    lines = "".join(f"{x:.3f} {y:.3f}\n" for x, y in (points + 0.5).tolist())
+    return f"version: 1\nn_points: {len(points)}\n{{\n{lines}}}\n"
+
+
+def _read_bytes(path: str | PathLike[str]) -> bytes:
     if not os.path.isfile(path):  # neither a folder nor a pipe, which would never end
         raise InputError(f"{fspath(path)}: no such landmark file")
     try:
         with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+            return file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{fspath(path)}: cannot read the landmark file: {error.strerror}") from None
+
+
+def _to_text(data: bytes, path: str | PathLike[str]) -> str:
     if len(data) > _MAX_BYTES:
         raise InputError(
             f"{fspath(path)}: larger than {_MAX_BYTES >> 20} MiB, so not a landmark file of one face"
