@@ -22,7 +22,7 @@ LAYERS = (
     # what feeds training
     "data.pts data.tsv data.index data.check data.photometric data.augment data.dataset data.synthetic data",
     # a run's settings, and what is done with them
-    "recipe_file faults config checkpoint network detect predict evaluate",
+    "recipe_file faults config checkpoint models network detect predict evaluate",
     "optimise device run loaders learner train",
     # what people touch
     "report __init__ cli __main__",

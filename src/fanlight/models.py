@@ -1,0 +1,138 @@
+"""The trained networks that come with fanlight, and what is to be known about any checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fanlight.checkpoint import Checkpoint, load_checkpoint
+from fanlight.errors import InputError
+from fanlight.model import FAN, FANOptions
+
+FOLDER = Path(__file__).parent / "weights"
+DEFAULT = "small"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A network in figures.
+
+    Attributes:
+        name: to load it by.
+        path: its file.
+        bytes: size of the file.
+        markup: name of its mark-up.
+        points: number of landmarks.
+        input_size: side of its crops in px.
+        parameters: learnt numbers.
+        flops: floating-point operations for one face, a multiplication and an addition counting as two.
+        metrics: validation metrics by their keys, fractions.
+    """
+
+    name: str
+    path: Path
+    bytes: int
+    markup: str
+    points: int
+    input_size: int
+    parameters: int
+    flops: int
+    metrics: Mapping[str, float]
+
+
+def names() -> list[str]:
+    """The networks that come with fanlight."""
+    return sorted(path.stem for path in FOLDER.glob("*.ckpt"))
+
+
+def find(model: str | PathLike[str]) -> Path:
+    """The file of a network, by the name of one that comes with fanlight, or by its path.
+
+    Raises:
+        InputError: there is no such name and no such file.
+    """
+    packaged = FOLDER / f"{model}.ckpt"
+    if str(model) in names():
+        return packaged
+    path = Path(model)
+    if not path.exists():
+        raise InputError(
+            f"{model}: no such checkpoint, and no network of that name comes with fanlight; there are: "
+            f"{', '.join(names()) or 'none'}"
+        )
+    return path
+
+
+def describe(model: str | PathLike[str]) -> ModelFacts:
+    """A checkpoint in figures.
+
+    Args:
+        model: a name or a path, as for ``find``.
+
+    Raises:
+        InputError: there is no such checkpoint, or it cannot be read.
+    """
+    path = find(model)
+    checkpoint = load_checkpoint(path)
+    return ModelFacts(
+        name=path.stem if path.parent == FOLDER else str(model),
+        path=path,
+        bytes=path.stat().st_size,
+        markup=checkpoint.markup.name,
+        points=checkpoint.markup.count,
+        input_size=checkpoint.options.input_size,
+        parameters=count_parameters(checkpoint),
+        flops=count_flops(checkpoint.options),
+        metrics=checkpoint.metrics,
+    )
+
+
+def slim(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint to give away: kernels in half precision, nothing to go on training with, and no folders.
+
+    Kernels become float16; norms, biases and running statistics stay as they are. Paths in the recipe and the
+    provenance keep their last part only.
+    """
+    return replace(
+        checkpoint,
+        weights={
+            name: values.half() if values.dim() == 4 else values
+            for name, values in checkpoint.weights.items()
+        },
+        recipe=_without_folders(checkpoint.recipe),
+        provenance=_without_folders(checkpoint.provenance),
+        training={},
+    )
+
+
+def _without_folders(values: Any) -> Any:
+    """Plain values whose absolute paths, alone or as words of a command, are cut to their last part."""
+    if isinstance(values, Mapping):
+        return {key: _without_folders(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_without_folders(value) for value in values]
+    return " ".join(_last_part(word) for word in values.split(" ")) if isinstance(values, str) else values
+
+
+def _last_part(word: str) -> str:
+    key, equals, value = word.rpartition("=")
+    return key + equals + (Path(value).name if Path(value).is_absolute() else value)
+
+
+def count_parameters(checkpoint: Checkpoint) -> int:
+    """How many numbers a network learnt; running statistics do not count."""
+    with torch.device("meta"):
+        return sum(values.numel() for values in FAN(checkpoint.options).parameters())
+
+
+def count_flops(options: FANOptions) -> int:
+    """Floating-point operations of the convolutions for one face, a multiplication and an addition being two."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        FAN(options)(torch.empty(1, 3, options.input_size, options.input_size))
+    return counter.get_total_flops()
