@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import fanlight.metric
+import fanlight.metric.key
 from fanlight.errors import InputError
 from fanlight.markup import Markup
 from fanlight.metric import (
     SUMMARY_KEYS,
     Metric,
+    asked_keys,
     auc,
     ced,
+    compare,
     face_errors,
     failure_rate,
     macc,
@@ -400,5 +402,64 @@ def test_no_resamples_are_refused():
         summarise(predicted, true, KITE, bootstrap=0)
 
 
+def test_what_is_asked_for_comes_after_the_usual_metrics():
+    usual = list(SUMMARY_KEYS)
+    assert asked_keys(KITE) == usual
+    assert asked_keys(BLIND) == [key for key in usual if "interocular" not in key]
+    assert asked_keys(KITE, rules=["lua", "step"]) == [
+        *usual,
+        *("auc_box_0.07_lua", "auc_box_0.07_step", "auc_interocular_0.08_lua", "auc_interocular_0.08_step"),
+    ]
+    assert asked_keys(KITE, ["interpupil"]) == [
+        *usual, "nme_interpupil", "auc_interpupil_0.08", "fr_interpupil_0.08", "macc_interpupil_0.08",
+    ]  # fmt: skip
+    assert asked_keys(KITE, ["box"], [0.07, 0.1], ["trapezoid", "simpson"])[len(usual) :] == [
+        "auc_box_0.07_simpson",
+        *("auc_box_0.1", "auc_box_0.1_simpson", "fr_box_0.1", "macc_box_0.1"),
+    ]
+    predicted, true = made_up(10)
+    keys = asked_keys(KITE, ["box_height", "interpupil"], [0.3], ["lua"])
+    assert measure(keys, predicted, true, KITE)["auc_box_height_0.3_lua"] == pytest.approx(
+        single("auc_box_height_0.3_lua", predicted, true, KITE)
+    )
+    with pytest.raises(InputError, match="interpupil: not possible with the mark-up blind; use box, "):
+        asked_keys(BLIND, ["interpupil"])
+    with pytest.raises(InputError, match="threshold -1"):
+        asked_keys(KITE, thresholds=[-1.0])
+
+
+def test_two_predictions_are_compared_on_the_same_draws():
+    """A constant improvement of every face has an interval of no width, however much the faces differ."""
+    _, true = made_up(30)
+    lengths = normalise(true, KITE)[:, None]
+    hard = np.random.default_rng(1).uniform(0.02, 0.2, (30, 1))
+    worse, better = (true + (share * lengths)[..., None] * [1.0, 0.0] for share in (hard + 0.01, hard))
+    result = compare(worse, better, true, KITE, ["nme_box", "auc_box_0.07"], bootstrap=100)
+    assert result["n"] == 30
+    difference = result["metrics"]["nme_box"]["difference"]
+    assert difference == pytest.approx({"value": -0.01, "low": -0.01, "high": -0.01})
+    alone = result["metrics"]["nme_box"]["b"]
+    assert alone["high"] - alone["low"] > 0.01
+    assert alone == summarise(better, true, KITE, ["nme_box"], bootstrap=100)["nme_box"]
+    area = result["metrics"]["auc_box_0.07"]
+    assert area["difference"]["value"] == pytest.approx(area["b"]["value"] - area["a"]["value"])
+    assert 0 < area["difference"]["low"] < area["difference"]["value"] < area["difference"]["high"]
+    assert (result["a_better"]["value"], result["b_better"]["value"]) == (0, 1)
+
+
+def test_equal_faces_are_better_for_neither():
+    predicted, true = made_up(20)
+    moved = predicted.copy()
+    moved[:5] = true[:5]  # 5 of 20 faces are perfect in B
+    result = compare(predicted, moved, true, KITE, bootstrap=200)
+    assert result["a_better"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    share = result["b_better"]
+    assert share["value"] == 0.25
+    assert 0 < share["low"] < 0.25 < share["high"] < 0.6
+    assert list(result["metrics"]) == list(SUMMARY_KEYS)
+
+
 def test_docstring_examples():
-    assert doctest.testmod(fanlight.metric).failed == 0
+    result = doctest.testmod(fanlight.metric.key)
+    assert result.attempted
+    assert result.failed == 0
