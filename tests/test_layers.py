@@ -16,20 +16,20 @@ PACKAGE = SOURCE / "fanlight"
 # place, such as data.synthetic, may order its own modules as it likes.
 LAYERS = (
     # conventions, and what everything reads
-    "errors geometry markup_file markup augment_settings image_header image",
+    "errors geometry markup_file markup projection augment_settings image_header image photos",
     # the parts of the method
     "model heatmap loss distance resample metric draw",
     # what feeds training
     "data.pts data.tsv data.index data.check data.photometric data.augment data.dataset data.synthetic data",
     # a run's settings, and what is done with them
-    "recipe_file faults config checkpoint models network detect predict evaluate",
-    "optimise device run loaders learner train",
+    "recipe_file faults config device checkpoint models network metadata onnx_network detect predict results export compat evaluate",
+    "optimise run loaders learner train",
     # what people touch
-    "report __init__ cli __main__",
+    "report __init__ web cli __main__",
 )
 ORDER = [f"fanlight.{name}".removesuffix(".__init__") for layer in LAYERS for name in layer.split()]
 
-LIGHT = ("fanlight.predict", "fanlight.export")
+LIGHT = ("fanlight.predict", "fanlight.export", "fanlight.compat")
 HEAVY = ("fanlight.data", "fanlight.train")
 
 

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from fanlight.errors import InputError
 
 Floats = NDArray[np.float64]
+Box = tuple[float, float, float, float]
 
 FARTHEST_PX = 1e6  # no photo reaches as far, so no face box does
 
@@ -91,7 +92,7 @@ class Motion:
 STILL = Motion()
 
 
-def check_box(box: ArrayLike) -> tuple[float, float, float, float]:
+def check_box(box: ArrayLike) -> Box:
     """Return a box as four floats.
 
     Raises:
@@ -110,6 +111,23 @@ def check_box(box: ArrayLike) -> tuple[float, float, float, float]:
         )
     left, top, right, bottom = values.tolist()
     return left, top, right, bottom
+
+
+def check_boxes(boxes: ArrayLike) -> list[Box]:
+    """Return boxes, (N, 4) or (4,), as tuples of four floats.
+
+    Raises:
+        InputError: they have another shape, or ``check_box`` refuses one.
+    """
+    try:
+        given = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f'boxes {boxes!r}: give (N, 4) numbers, each left, top, right, bottom, or "whole", or None'
+        ) from None
+    if given.size and (given.shape[-1:] != (4,) or given.ndim > 2):
+        raise InputError(f"boxes of shape {given.shape}: give (N, 4), each left, top, right, bottom in px")
+    return [check_box(box) for box in given.reshape(-1, 4)]
 
 
 def crop_matrix(box: ArrayLike, rule: CropRule, input_size: int, motion: Motion = STILL) -> Floats:

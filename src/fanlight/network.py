@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fanlight.checkpoint import Checkpoint
+from fanlight.errors import InputError
 from fanlight.geometry import CropRule, Floats
 from fanlight.heatmap import covariances
 from fanlight.markup import Markup
@@ -53,6 +54,21 @@ class Usage:
     crop: CropRule = field(default_factory=CropRule)
     crops: Mapping[str, CropRule] = field(default_factory=dict)
     offset_image: tuple[float, float] = (0.0, 0.0)
+
+    def rule(self, crop: CropRule | str | None) -> CropRule:
+        """The crop rule for given boxes: one's own, a detector's by its name, or that of the training.
+
+        Raises:
+            InputError: no rule is known for boxes of that detector.
+        """
+        if not isinstance(crop, str):
+            return crop or self.crop
+        if crop not in self.crops:
+            known = ", ".join(self.crops) or "none"
+            raise InputError(
+                f"crop = {crop!r}: the network knows the boxes of these detectors: {known}; give a CropRule"
+            )
+        return self.crops[crop]
 
 
 class Network(Protocol):

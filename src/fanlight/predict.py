@@ -1,19 +1,24 @@
-"""Landmarks of the faces in a photo.
+"""Landmarks of the faces in photos.
 
 >>> import fanlight
->>> predictor = fanlight.load("runs/mine/checkpoints/best.ckpt")  # doctest: +SKIP
->>> faces = predictor.predict("photo.jpg")  # doctest: +SKIP
+>>> model = fanlight.load("small")  # doctest: +SKIP
+>>> faces = model.predict("photo.jpg")  # doctest: +SKIP
 >>> faces[0].landmarks.shape  # doctest: +SKIP
 (68, 2)
+>>> for path, faces in model.predict_many("photos", progress=True):  # doctest: +SKIP
+...     print(path, len(faces))
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from os import PathLike
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,13 +27,15 @@ from torch import Tensor
 
 from fanlight.checkpoint import load_checkpoint
 from fanlight.detect import Detector, detect_faces, find_detector
+from fanlight.device import resolve_device
 from fanlight.errors import InputError
-from fanlight.geometry import CropRule, Floats, check_box, crop_matrix, mirror_landmarks, warp
+from fanlight.geometry import Box, CropRule, Floats, check_boxes, crop_matrix, mirror_landmarks, warp
 from fanlight.image import read_image
 from fanlight.network import Located, Network, TorchNetwork
+from fanlight.photos import Channels, OnError, find_photos, read_ahead, to_rgb
 
 Photo = NDArray[np.uint8] | str | PathLike[str]
-Channels = Literal["RGB", "BGR"]
+Boxes = ArrayLike | Literal["whole"] | None
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Predictor:
     def predict(
         self,
         image: Photo,
-        boxes: ArrayLike | Literal["whole"] | None = None,
+        boxes: Boxes = None,
         *,
         channels: Channels = "RGB",
         flip: bool = False,
@@ -103,7 +110,7 @@ class Predictor:
     def predict_batch(
         self,
         images: Sequence[Photo],
-        boxes: Sequence[ArrayLike | Literal["whole"] | None] | None = None,
+        boxes: Sequence[Boxes] | Literal["whole"] | None = None,
         *,
         channels: Channels = "RGB",
         flip: bool = False,
@@ -113,7 +120,7 @@ class Predictor:
 
         Args:
             images: the photos, as for ``predict``.
-            boxes: those of each photo, as for ``predict``; None asks the detector for all.
+            boxes: those of each photo, as for ``predict``; ``"whole"`` and None go for all.
             channels: see ``predict``.
             flip: see ``predict``.
             crop: see ``predict``.
@@ -121,31 +128,79 @@ class Predictor:
         Returns:
             The faces of each photo.
         """
-        given = [None] * len(images) if boxes is None else boxes
+        given = [boxes] * len(images) if boxes is None or isinstance(boxes, str) else boxes
         if len(given) != len(images):
             raise InputError(f"{len(given)} sets of boxes for {len(images)} photos: give one for each photo")
-        crops, matrices, places = [], [], []
-        started = time.perf_counter()
-        for number, (photo, some) in enumerate(zip(images, given, strict=True)):
-            image = read_image(photo) if isinstance(photo, str | PathLike) else _rgb(photo, channels)
-            detected = time.perf_counter()
-            found, rule = self._boxes(image, some, crop)
-            started += time.perf_counter() - detected
-            for box in found:
-                matrix = crop_matrix(box, rule, self.usage.input_size)
-                crops.append(warp(image, matrix, self.usage.input_size))
-                matrices.append(matrix)
-                places.append((number, np.array(box)))
-        cropping = (time.perf_counter() - started) / max(len(crops), 1)
-        faces: list[list[Face]] = [[] for _ in images]
-        for start in range(0, len(crops), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            begun = time.perf_counter()
-            located = self.predict_crops(np.stack(crops[part]), np.stack(matrices[part]), flip)
-            seconds = cropping + (time.perf_counter() - begun) / len(crops[part])
-            for (number, own_box), landmarks, scores, spread in zip(places[part], *located, strict=True):
-                faces[number].append(Face(landmarks, scores, spread, own_box, seconds))
-        return faces
+        cuts = []
+        for photo, some in zip(images, given, strict=True):
+            image = read_image(photo) if isinstance(photo, str | PathLike) else to_rgb(photo, channels)
+            cuts.append(self._cut(image, some, crop))
+        return self._locate(cuts, flip)
+
+    def predict_many(
+        self,
+        photos: str | PathLike[str] | Iterable[str | PathLike[str]],
+        boxes: Mapping[Any, ArrayLike] | Literal["whole"] | None = None,
+        *,
+        flip: bool = False,
+        crop: CropRule | str | None = None,
+        on_error: OnError = "warn",
+        progress: bool = False,
+    ) -> Iterator[tuple[Path, list[Face]]]:
+        """Find the landmarks in any number of photos, one after the other.
+
+        Photos are read ahead in threads and faces of several photos share batches; memory does not grow with
+        the number of photos.
+
+        Args:
+            photos: a folder, with all that is below it in the order of the names, a file, or several of these.
+            boxes: those of each photo, as for ``predict``, by its path: a folder's photos have that folder's path
+                before their own; None asks the detector.
+            flip: see ``predict``.
+            crop: see ``predict``.
+            on_error: what becomes of a photo that cannot be read. It is left out with a warning (``"warn"``), ends
+                everything (``"raise"``), or is handed to this function with the error and left out.
+            progress: show a progress bar on standard error, if that is a terminal.
+
+        Returns:
+            An iterator over each photo's path and its faces, in the order of the photos; a photo without a face
+            has an empty list.
+
+        Raises:
+            InputError: at once: no photos, a photo without boxes among those given, no detector; on the way: a
+                photo's boxes cannot be used, or with ``"raise"`` a photo.
+        """
+        paths = find_photos(photos)
+        self.usage.rule(crop)
+        if boxes is None:
+            find_detector(self.detector)
+        elif not isinstance(boxes, str):
+            boxes = {Path(path): some for path, some in boxes.items()}
+            missing = [str(path) for path in paths if path not in boxes]
+            if missing:
+                raise InputError.collect(missing, "no boxes are given for these photos:")
+        return self._stream(read_ahead(paths, on_error, progress), boxes, flip, crop)
+
+    def _stream(
+        self,
+        photos: Generator[tuple[Path, NDArray[np.uint8]], None, None],
+        boxes: Any,
+        flip: bool,
+        crop: CropRule | str | None,
+    ) -> Iterator[tuple[Path, list[Face]]]:
+        """What ``predict_many`` yields: as soon as the faces of some photos, or the photos, fill a batch."""
+        waiting: dict[Path, list[_Cut]] = {}
+        with closing(photos):
+            for path, image in photos:
+                some = boxes[path] if isinstance(boxes, Mapping) else boxes
+                try:
+                    waiting[path] = self._cut(image, some, crop)
+                except InputError as error:
+                    raise InputError(f"{path}: {error}") from None
+                if max(len(waiting), sum(map(len, waiting.values()))) >= self.batch_size:
+                    yield from zip(waiting, self._locate(list(waiting.values()), flip), strict=True)
+                    waiting.clear()
+        yield from zip(waiting, self._locate(list(waiting.values()), flip), strict=True)
 
     def predict_crops(
         self, crops: NDArray[np.uint8] | Tensor, matrices: ArrayLike | Tensor, flip: bool = False
@@ -175,37 +230,45 @@ class Predictor:
         # The network is off to the same side of the mirrored image: to the other side of this one.
         return self._to_image(Located(landmarks, found.scores[:, order], spread), matrices, (-1, 1))
 
+    def _cut(self, image: NDArray[np.uint8], boxes: Any, crop: CropRule | str | None) -> list[_Cut]:
+        """Cut the faces out of a photo."""
+        found, rule = self._boxes(image, boxes, crop)
+        cuts = []
+        for box in found:
+            begun = time.perf_counter()
+            matrix = crop_matrix(box, rule, self.usage.input_size)
+            pixels = warp(image, matrix, self.usage.input_size)
+            cuts.append(_Cut(np.array(box), pixels, matrix, time.perf_counter() - begun))
+        return cuts
+
+    def _locate(self, photos: Sequence[Sequence[_Cut]], flip: bool) -> list[list[Face]]:
+        """The faces of each photo, from what was cut out of it."""
+        cuts = [cut for photo in photos for cut in photo]
+        faces: list[Face] = []
+        for start in range(0, len(cuts), self.batch_size):
+            part = cuts[start : start + self.batch_size]
+            begun = time.perf_counter()
+            crops, matrices = np.stack([cut.crop for cut in part]), np.stack([cut.matrix for cut in part])
+            located = self.predict_crops(crops, matrices, flip)
+            share = (time.perf_counter() - begun) / len(part)
+            faces += [
+                Face(landmarks, scores, spread, cut.box, cut.seconds + share)
+                for cut, landmarks, scores, spread in zip(part, *located, strict=True)
+            ]
+        rest = iter(faces)
+        return [list(islice(rest, len(photo))) for photo in photos]
+
     def _boxes(
         self, image: NDArray[np.uint8], boxes: Any, crop: CropRule | str | None
-    ) -> tuple[list[tuple[float, float, float, float]], CropRule]:
+    ) -> tuple[list[Box], CropRule]:
         """The boxes of a photo's faces, and the rule that makes crops of them."""
         if boxes is None:
             name, detect = find_detector(self.detector)
-            rule = self.usage.crops.get(name, self.usage.crop) if crop is None else self._rule(crop)
+            rule = self.usage.crops.get(name, self.usage.crop) if crop is None else self.usage.rule(crop)
             return detect_faces(detect, image), rule
-        if isinstance(boxes, str):
-            if boxes != "whole":
-                raise InputError(f'boxes = {boxes!r}: give (N, 4) numbers, "whole", or None')
-            return [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))], self._rule(crop)
-        try:
-            given = np.asarray(boxes, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise InputError(f"boxes {boxes!r}: give (N, 4) numbers, each left, top, right, bottom") from None
-        if given.size and (given.shape[-1:] != (4,) or given.ndim > 2):
-            raise InputError(
-                f"boxes of shape {given.shape}: give (N, 4), each left, top, right, bottom in px"
-            )
-        return [check_box(box) for box in given.reshape(-1, 4)], self._rule(crop)
-
-    def _rule(self, crop: CropRule | str | None) -> CropRule:
-        if not isinstance(crop, str):
-            return crop or self.usage.crop
-        if crop not in self.usage.crops:
-            known = ", ".join(self.usage.crops) or "none"
-            raise InputError(
-                f"crop = {crop!r}: the network knows the boxes of these detectors: {known}; give a CropRule"
-            )
-        return self.usage.crops[crop]
+        if isinstance(boxes, str) and boxes == "whole":
+            return [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))], self.usage.rule(crop)
+        return check_boxes(boxes), self.usage.rule(crop)
 
     def _to_image(
         self, located: Located, matrices: ArrayLike | Tensor, sides: tuple[int, int] = (1, 1)
@@ -220,33 +283,39 @@ class Predictor:
         return Located(landmarks, located.scores, spread)
 
 
+class _Cut(NamedTuple):
+    """A face cut out of its photo: its box, the crop, the matrix image -> crop, the seconds it took."""
+
+    box: Floats
+    crop: NDArray[np.uint8]
+    matrix: Floats
+    seconds: float
+
+
 def load(
-    model: str | PathLike[str],
+    model: str | PathLike[str] = "small",
     device: str | torch.device | None = None,
     detector: Detector | str | None = None,
 ) -> Predictor:
     """Load a trained network.
 
     Args:
-        model: a checkpoint that ``fanlight train`` wrote.
-        device: where it runs; the first CUDA device if there is one, else the CPU, when None.
+        model: the name of a network that comes with fanlight (``fanlight models`` lists them), a checkpoint that
+            ``fanlight train`` wrote, or an ``.onnx`` file that ``fanlight export`` wrote.
+        device: where it runs, ``cpu``, ``cuda`` or ``cuda:N``; the first CUDA device if there is one, else the
+            CPU, when None.
         detector: see ``Predictor``.
 
     Raises:
-        InputError: the file is not a checkpoint of fanlight.
+        InputError: there is no such network, the file is not one of fanlight's, or no such device.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Predictor(TorchNetwork(load_checkpoint(model), device, str(model)), detector)
+    from fanlight.models import find
 
+    path = find(model)
+    if path.suffix.lower() == ".onnx":
+        from fanlight.onnx_network import OnnxNetwork
 
-def _rgb(image: NDArray[Any], channels: Sequence[str] | str) -> NDArray[np.uint8]:
-    image = np.asarray(image)
-    if channels not in ("RGB", "BGR"):
-        raise InputError(f'channels = {channels!r}: give "RGB" or "BGR"')
-    if image.dtype != np.uint8 or image.size == 0 or (image.ndim != 2 and image.shape[2:] != (3,)):
-        raise InputError(
-            f"an image of shape {image.shape} and type {image.dtype}: give (H, W, 3) or (H, W) of type uint8"
-        )
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=2)
-    return np.ascontiguousarray(image[..., ::-1] if channels == "BGR" else image)
+        return Predictor(OnnxNetwork(path, device), detector)
+    return Predictor(
+        TorchNetwork(load_checkpoint(path), resolve_device(str(device or "auto")), str(model)), detector
+    )
