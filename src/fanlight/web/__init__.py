@@ -1,0 +1,1 @@
+"""``fanlight serve``: a page for looking at landmarks and correcting them, and a JSON API behind it."""
