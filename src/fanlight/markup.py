@@ -1,6 +1,6 @@
 """Mark-ups as data: what the landmarks of a face are called and how they belong together.
 
-A mark-up is a small TOML file. Two are built in (``ibug68``, ``faces21``); any other is loaded by its path.
+A mark-up is a small TOML file. Some are built in (``Markup.names()``); any other is loaded by its path.
 A point may be given by its name, by its number (from 0), or as a range ``"36..41"``, which may run backwards::
 
     name = "eyes3"

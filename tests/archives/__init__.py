@@ -1,0 +1,1 @@
+"""Small data sets in the layouts of the real ones, with drawn faces."""
