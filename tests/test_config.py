@@ -137,7 +137,7 @@ def test_all_faults_are_listed_with_their_lines(tmp_path: Path) -> None:
     )  # fmt: skip
     found = faults_of(tmp_path, text)
     expected = [
-        ("line 5: data.markup:", "faces21, ibug68"),
+        ("line 5: data.markup:", "faces21, ibug100"),
         ("line 7: model.stacks:", "2.5"),
         ("line 9: augment.geometry.rotate:", "200"),
         ("line 14: augment.photometric[1].p:", "1.5"),
