@@ -28,8 +28,8 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Bar]:
-    """Show a bar while the block runs."""
+def progress_bar(what: str, total: int | None) -> Iterator[Bar]:
+    """Show a bar while the block runs; None where it is not known how many there are."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
         yield Bar(bar, bar.add_task(what, total=total))
