@@ -14,7 +14,7 @@ from torch import Tensor
 from fanlight.checkpoint import Checkpoint
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, Floats
-from fanlight.heatmap import covariances
+from fanlight.heatmap import Decoder, covariances
 from fanlight.markup import Markup
 
 Crops = NDArray[np.uint8]
@@ -119,10 +119,7 @@ class TorchNetwork:
     def __call__(self, crops: Crops | Tensor) -> Located:
         """See ``Network``."""
         heatmaps = self._run(crops)
-        landmarks, scores = self.decoder(heatmaps)
-        spread = covariances(heatmaps, landmarks, self.decoder.radius)
-        stride = self.usage.input_size / heatmaps.shape[-1]
-        found = (landmarks * stride, scores, spread * stride**2)
+        found = locate(heatmaps, self.decoder, self.usage.input_size)
         return Located(*(values.double().cpu().numpy() for values in found))
 
     @torch.inference_mode()
@@ -132,6 +129,14 @@ class TorchNetwork:
 
     def _run(self, crops: Crops | Tensor) -> Tensor:
         return self.model(to_input(torch.as_tensor(crops).to(self.device)))[-1]
+
+
+def locate(heatmaps: Tensor, decoder: Decoder, input_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Landmarks, scores and covariances as in ``Located``, in crop px, from heatmaps (B, L, H, H)."""
+    landmarks, scores = decoder(heatmaps)
+    spread = covariances(heatmaps, landmarks, decoder.radius)
+    stride = input_size / heatmaps.shape[-1]
+    return landmarks * stride, scores, spread * stride**2
 
 
 def to_input(crops: Tensor) -> Tensor:
