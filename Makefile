@@ -50,7 +50,7 @@ demo: $(READY)
 	$(FANLIGHT) train recipes/demo.toml --out demo/run
 	$(FANLIGHT) eval demo/run/checkpoints/best.ckpt --index demo/faces/index.tsv --partition synthetic/test \
 	  --report demo/report
-	$(FANLIGHT) predict demo/run/checkpoints/best.ckpt --boxes demo/faces/index.tsv --out demo/predictions $$(awk -F'\t' \
+	$(FANLIGHT) predict --model demo/run/checkpoints/best.ckpt --boxes demo/faces/index.tsv --out demo/predictions $$(awk -F'\t' \
 	  '$$1 == "synthetic" && $$2 == "test" && n++ < 6 { print "demo/faces/" $$4 }' demo/faces/index.tsv)
 	@echo
 	@echo 'Faces the network had not seen, with the landmarks it predicts: demo/predictions'

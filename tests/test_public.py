@@ -11,7 +11,10 @@ import fanlight
 
 
 def test_public_names() -> None:
-    assert fanlight.__all__ == ["Face", "InputError", "Markup", "Predictor", "load", "read_image"]
+    assert fanlight.__all__ == [
+        "CropRule", "Face", "InputError", "Markup", "Predictor",
+        "load", "read_image", "write_csv", "write_json", "write_pts",
+    ]  # fmt: skip
     for name in fanlight.__all__:
         assert getattr(fanlight, name).__name__ == name
 

@@ -1,8 +1,9 @@
 """fanlight: train, judge and use Face Alignment Networks.
 
 >>> import fanlight
->>> predictor = fanlight.load("runs/mine/checkpoints/best.ckpt")  # doctest: +SKIP
->>> faces = predictor.predict(fanlight.read_image("photo.jpg"), boxes=[(60, 40, 200, 210)])  # doctest: +SKIP
+>>> model = fanlight.load("small")  # doctest: +SKIP
+>>> faces = model.predict("photo.jpg")  # doctest: +SKIP
+>>> fanlight.write_json("faces.json", model.predict_many("photos"), model.markup)  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -12,21 +13,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fanlight.errors import InputError
+    from fanlight.geometry import CropRule
     from fanlight.image import read_image
     from fanlight.markup import Markup
     from fanlight.predict import Face, Predictor, load
+    from fanlight.results import write_csv, write_json, write_pts
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CropRule": "fanlight.geometry",
     "Face": "fanlight.predict",
     "InputError": "fanlight.errors",
     "Markup": "fanlight.markup",
     "Predictor": "fanlight.predict",
     "load": "fanlight.predict",
     "read_image": "fanlight.image",
+    "write_csv": "fanlight.results",
+    "write_json": "fanlight.results",
+    "write_pts": "fanlight.results",
 }
-__all__ = ["Face", "InputError", "Markup", "Predictor", "load", "read_image"]
+__all__ = [
+    "CropRule",
+    "Face",
+    "InputError",
+    "Markup",
+    "Predictor",
+    "load",
+    "read_image",
+    "write_csv",
+    "write_json",
+    "write_pts",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -132,6 +132,15 @@ def verify_image(path: str | PathLike[str]) -> tuple[int, int]:
     return width, height
 
 
+def image_size(path: str | PathLike[str]) -> tuple[int, int]:
+    """The (width, height) that ``read_image`` would give, from the file's header.
+
+    Raises:
+        InputError: missing, cut off, of another format or too large.
+    """
+    return oriented_size(_read_file(path)[1])
+
+
 def oriented_size(header: ImageHeader) -> tuple[int, int]:
     """The (width, height) of a photo once its EXIF orientation is applied."""
     turned = header.orientation >= 5

@@ -303,7 +303,7 @@ def load(
         model: the name of a network that comes with fanlight (``fanlight models`` lists them), a checkpoint that
             ``fanlight train`` wrote, or an ``.onnx`` file that ``fanlight export`` wrote.
         device: where it runs, ``cpu``, ``cuda`` or ``cuda:N``; the first CUDA device if there is one, else the
-            CPU, when None.
+            CPU, when None. An ``.onnx`` file runs on the CPU.
         detector: see ``Predictor``.
 
     Raises:
@@ -315,7 +315,8 @@ def load(
     if path.suffix.lower() == ".onnx":
         from fanlight.onnx_network import OnnxNetwork
 
-        return Predictor(OnnxNetwork(path, device), detector)
-    return Predictor(
-        TorchNetwork(load_checkpoint(path), resolve_device(str(device or "auto")), str(model)), detector
-    )
+        if str(device or "cpu") != "cpu":
+            raise InputError(f"device = {str(device)!r}: {path} runs on the CPU only; leave device out")
+        return Predictor(OnnxNetwork(path), detector)
+    where = resolve_device(str(device or "auto"))
+    return Predictor(TorchNetwork(load_checkpoint(path), where, str(model)), detector)

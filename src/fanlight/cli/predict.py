@@ -2,148 +2,242 @@
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
-from fanlight.cli.console import err, out, progress_bar
+from fanlight.cli.boxes import COLUMNS, boxes_of
+from fanlight.cli.console import err, out
 from fanlight.errors import InputError
 
-Boxes = dict[Path, list[tuple[float, float, float, float]]]
-COLUMNS = ("image", "left", "top", "right", "bottom")
+if TYPE_CHECKING:
+    from fanlight.markup import Markup
+    from fanlight.predict import Face, Predictor
+    from fanlight.results import Writer
+
+FORMATS = ("pts", "csv", "json")
+NETWORKS = (".ckpt", ".onnx", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class PhotoOptions:
+    """What to do with photos.
+
+    Attributes:
+        folder: where results go.
+        boxes: ``whole``, a file with boxes, or None for the detector.
+        crop: the detector whose boxes the file holds, if known.
+        formats: of the results.
+        overlay: write each photo with its landmarks drawn in.
+        flip: average with the prediction for the mirrored faces.
+    """
+
+    folder: Path
+    boxes: str | None
+    crop: str | None
+    formats: list[str]
+    overlay: bool
+    flip: bool
 
 
 def predict(
-    checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint that fanlight train wrote.")
-    ],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")],
-    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where landmarks and overlays go.")],
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(metavar="[INPUT]...", help="Photos, folders of photos, videos.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="A network that fanlight models lists, .ckpt or .onnx.")
+    ] = "small",
+    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go.")] = Path(
+        "predictions"
+    ),
     boxes: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="BOXES.csv",
-            help=f"Face boxes: a CSV with the columns {','.join(COLUMNS)}, one face a line, or an index (TSV). "
-            "Without it the whole photo is taken as the face.",
+            metavar="FILE|whole",
+            help=f"Face boxes instead of a detector's: a CSV with the columns {','.join(COLUMNS)}, one face a "
+            "line, or an index (TSV); whole takes each photo as one face.",
         ),
     ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The face detector; with --boxes, the one that these boxes are from."
+        ),
+    ] = None,
+    formats: Annotated[
+        str,
+        typer.Option("--format", metavar="pts,csv,json", help="What to write for photos: one or several."),
+    ] = "pts",
+    overlay: Annotated[
+        bool, typer.Option("--overlay/--no-overlay", help="Write photos and videos with landmarks drawn in.")
+    ] = True,
     flip: Annotated[
         bool, typer.Option("--flip/--no-flip", help="Average each prediction with that of the mirrored face.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    camera: Annotated[int | None, typer.Option(metavar="N", help="Follow faces in a camera, from 0.")] = None,
+    smooth: Annotated[
+        bool, typer.Option("--smooth/--no-smooth", help="Smooth the landmarks of videos over time.")
+    ] = False,
+    detect_every: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Detect faces in one of N frames; tracked in between.")
+    ] = 10,
 ) -> None:
-    """Find landmarks: writes NAME.pts and NAME_overlay.png for each photo (NAME_2.pts ... for more faces)."""
-    from fanlight.data.pts import write_pts
-    from fanlight.device import resolve_device
-    from fanlight.draw import overlay
-    from fanlight.image import read_image, write_image
+    """Find landmarks in photos and videos.
+
+    Photos: NAME.pts (NAME_2.pts ... for more faces) and NAME_overlay.png for each, landmarks.csv and
+    landmarks.json for all. Videos: NAME.csv and NAME_overlay.mp4 or .webm.
+    """
+    from fanlight.cli.clip import ClipOptions, predict_clip
     from fanlight.predict import load
 
-    faces_of = _boxes_of(images, boxes)
-    names = _names(images, faces_of)
-    predictor = load(checkpoint, resolve_device(device))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be used for the results: {error}; choose another --out") from None
-    count = 0
-    with progress_bar("predicting", len(images)) as bar:
-        for path in images:
-            image = read_image(path)
-            faces = predictor.predict(image, faces_of[path] if faces_of else "whole", flip=flip)
-            for number, face in enumerate(faces, 1):
-                write_pts(folder / f"{names[path]}{_suffix(number)}.pts", face.landmarks)
-            if faces:
-                drawn = overlay(image, np.stack([face.landmarks for face in faces]), predictor.markup)
-                write_image(folder / f"{names[path]}_overlay.png", drawn)
-            count += len(faces)
-            bar.advance()
-    out.print(f"{count} faces in {len(images)} photos: landmarks and overlays are in {folder}")
+    photos, clips = _sort_inputs(inputs or [], camera)
+    options = PhotoOptions(folder, boxes, detector if boxes else None, _parse_formats(formats), overlay, flip)
+    if clips and boxes:
+        raise InputError(f"--boxes {boxes}: goes for photos only; a video's faces are found by the detector")
+    predictor = load(model, None if device == "auto" else device, None if boxes else detector)
+    unread = _predict_photos(predictor, photos, options) if photos else []
+    clip_options = ClipOptions(smooth=smooth, detect_every=detect_every, flip=flip, overlay=overlay)
+    for name, source in _clip_names(clips).items():
+        predict_clip(predictor, source, folder, clip_options, name)
+    if unread:
+        raise InputError.collect(unread, "these photos could not be read, all others are done:")
 
 
-def _names(images: list[Path], faces_of: Boxes | None) -> dict[Path, str]:
-    """A name for each photo's results: its stem, with the folder's name before it where stems repeat.
+def _sort_inputs(inputs: list[Path], camera: int | None) -> tuple[list[Path], list[Path | int]]:
+    """Tell videos from photos and folders.
 
     Raises:
-        InputError: two results would have the same name.
+        InputError: there are none, some do not exist, or a network is among them.
     """
-    stems = Counter(path.stem for path in dict.fromkeys(images))
-    names = {
-        path: path.stem if stems[path.stem] == 1 else f"{path.parent.name}_{path.stem}" for path in images
-    }
-    files = Counter(
-        f"{name}{_suffix(number)}.pts"
-        for path, name in names.items()
-        for number in range(1, len(faces_of[path]) + 1 if faces_of else 2)
-    )
-    twice = [file for file, uses in files.items() if uses > 1]
-    if twice:
-        raise InputError(
-            f"several faces would be written to {twice[0]}: give these photos in separate calls with an --out of "
-            "their own"
-        )
-    return names
+    from fanlight.video import SUFFIXES
 
-
-def _suffix(number: int) -> str:
-    """What tells a photo's second face and later ones from the first, in the names of their files."""
-    return "" if number == 1 else f"_{number}"
-
-
-def _boxes_of(images: list[Path], file: Path | None) -> Boxes | None:
-    """The boxes of each photo, matched by path; None where no file is given."""
-    if file is None:
-        return None
-    known = _read_index_boxes(file) if file.suffix.lower() == ".tsv" else _read_boxes(file)
-    missing = []
-    for image in images:
-        if image.resolve() not in known:
-            others = [str(path) for path in known if path.name == image.name]
-            hint = f"; it has {others[0]}, another file" if others else ""
-            missing.append(f"{image}{hint}")
-    if missing:
-        raise InputError.collect(missing, f"{file}: has no boxes for these photos; add a line for each face:")
-    return {image: known[image.resolve()] for image in images}
-
-
-def _read_index_boxes(file: Path) -> Boxes:
-    from fanlight.data.index import Index
-
-    boxes: Boxes = {}
-    for sample in Index.read(file):
-        boxes.setdefault(sample.image_path.resolve(), []).append(sample.face_box)
-    return boxes
-
-
-def _read_boxes(file: Path) -> Boxes:
-    """Boxes from a CSV; a relative name counts from the CSV's folder or, if there is no such file, from here."""
-    from fanlight.geometry import check_box
-
-    boxes: Boxes = {}
-    problems = []
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = csv.DictReader(lines)
-            if not set(COLUMNS) <= set(rows.fieldnames or ()):
-                raise InputError(
-                    f"{file}:1: expected the columns {','.join(COLUMNS)}, found {rows.fieldnames}"
-                )
-            for row in rows:
-                try:
-                    box = check_box([float(row[name]) for name in COLUMNS[1:]])
-                    beside = file.parent / row["image"]
-                    photo = beside if beside.exists() else Path(row["image"])
-                    boxes.setdefault(photo.resolve(), []).append(box)
-                except (TypeError, ValueError) as error:
-                    problems.append(f"line {rows.line_num}: {error}")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: cannot read the boxes: {error}") from None
+    if not inputs and camera is None:
+        raise InputError("give photos, folders of photos or videos, or a camera: --camera 0")
+    problems = [f"{path}: no such file or folder" for path in inputs if not path.exists()]
+    problems += [
+        f"{path}: a network, not a photo; to predict with it: fanlight predict PHOTO... --model {path}"
+        for path in inputs
+        if path.suffix.lower() in NETWORKS
+    ]
     if problems:
-        raise InputError.collect(problems, f"{file}: cannot be used:")
-    if not boxes:
-        err.print(f"[yellow]{file}: names no faces[/]")
-    return boxes
+        raise InputError.collect(problems, "nothing has been predicted:")
+    clips: list[Path | int] = [p for p in inputs if p.suffix.lower() in SUFFIXES and not p.is_dir()]
+    photos = [path for path in inputs if path not in clips]
+    return photos, clips if camera is None else [*clips, camera]
+
+
+def _parse_formats(text: str) -> list[str]:
+    formats = [word.strip().lower() for word in text.split(",") if word.strip()]
+    unknown = [word for word in formats if word not in FORMATS]
+    if unknown or not formats:
+        raise InputError(f"--format {text}: give one or several of {', '.join(FORMATS)}, with commas between")
+    return formats
+
+
+def _clip_names(clips: list[Path | int]) -> dict[str, Path | int]:
+    """A name for the results of each clip."""
+    from fanlight.results import result_names
+
+    files = result_names(clip for clip in clips if isinstance(clip, Path))
+    cameras = {f"camera{clip}": clip for clip in clips if isinstance(clip, int)}
+    return {name: clip for clip, name in files.items()} | cameras
+
+
+def _predict_photos(predictor: Predictor, inputs: list[Path], options: PhotoOptions) -> list[str]:
+    """Write what is found in photos, and print a summary.
+
+    Returns:
+        What is wrong with the photos that could not be read.
+    """
+    from fanlight.photos import find_photos
+    from fanlight.results import result_names
+
+    folders = [path for path in inputs if path.is_dir()]
+    photos = _without_results(find_photos(inputs), folders, options.folder)
+    names = result_names(photos, folders)
+    given = boxes_of(photos, Path(options.boxes)) if options.boxes not in (None, "whole") else options.boxes
+    unread: list[str] = []
+    found = predictor.predict_many(
+        photos,
+        given,  # type: ignore[arg-type]
+        flip=options.flip,
+        crop=options.crop,
+        on_error=lambda _, error: unread.append(str(error)),
+        progress=True,
+    )
+    counts = []
+    with ExitStack() as files:
+        writers = _writers(predictor, options, names, files)
+        for path, faces in found:
+            for writer in writers:
+                writer.add(path, faces)
+            counts.append(len(faces))
+    _report(counts, options)
+    return unread
+
+
+def _without_results(photos: list[Path], folders: list[Path], results: Path) -> list[Path]:
+    """Leave out what was written by an earlier call into a folder within those that are searched."""
+    inside = results.resolve()
+    if not any(inside.is_relative_to(folder.resolve()) for folder in folders):
+        return photos
+    return [photo for photo in photos if not photo.resolve().is_relative_to(inside)]
+
+
+def _writers(
+    predictor: Predictor, options: PhotoOptions, names: Mapping[Path, str], files: ExitStack
+) -> list[Writer]:
+    """What writes the results; files that hold those of all photos are opened."""
+    from fanlight.results import CsvFile, JsonFile, PtsFolder
+
+    folder, markup = options.folder, predictor.markup
+    writers: list[Writer] = []
+    if "pts" in options.formats:
+        writers.append(PtsFolder(folder, names))
+    if "csv" in options.formats:
+        writers.append(files.enter_context(CsvFile(folder / "landmarks.csv", markup)))
+    if "json" in options.formats:
+        writers.append(files.enter_context(JsonFile(folder / "landmarks.json", markup)))
+    if options.overlay:
+        writers.append(_Overlays(folder, names, markup))
+    return writers
+
+
+class _Overlays:
+    """Photos with their landmarks drawn in, as NAME_overlay.png."""
+
+    def __init__(self, folder: Path, names: Mapping[Path, str], markup: Markup) -> None:
+        self._folder, self._names, self._markup = folder, names, markup
+
+    def add(self, photo: Path, faces: Sequence[Face]) -> None:
+        """Draw the faces of a photo, if there are any."""
+        from fanlight.draw import overlay
+        from fanlight.image import read_image, write_image
+        from fanlight.results import replacing
+
+        if faces:
+            landmarks = np.stack([face.landmarks for face in faces])
+            with replacing(self._folder / f"{self._names[photo]}_overlay.png") as side:
+                write_image(side, overlay(read_image(photo), landmarks, self._markup))
+
+
+def _report(counts: list[int], options: PhotoOptions) -> None:
+    """Say what was done: how many faces in how many photos, and where the results are."""
+    kinds = [name for name in FORMATS if name in options.formats] + ["overlays"] * options.overlay
+    where = f": {', '.join(kinds)} in {options.folder}" if sum(counts) or len(kinds) > 1 else ""
+    out.print(f"{_many(sum(counts), 'face')} in {_many(len(counts), 'photo')}{where}")
+    if none := counts.count(0):
+        err.print(
+            f"[yellow]no face was found in {none} of {_many(len(counts), 'photo')}[/]; where there is one, give "
+            "its box (--boxes FILE) or take the photo as one face (--boxes whole)"
+        )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
