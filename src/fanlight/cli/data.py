@@ -1,4 +1,4 @@
-"""``fanlight data``: check an index, look at it, make synthetic faces."""
+"""``fanlight data``: prepare archives, check an index, look at it, make synthetic faces."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from fanlight.cli import prepare
 from fanlight.cli.console import err, out, progress_bar
 from fanlight.errors import InputError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from fanlight.markup import Markup
 
 app = typer.Typer(help="Check, show and make data.", no_args_is_help=True)
+app.command("prepare")(prepare.prepare)
 
 IndexArgument = Annotated[Path, typer.Argument(metavar="INDEX.tsv", help="The index of a data set.")]
 MarkupOption = Annotated[
