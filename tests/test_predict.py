@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import fanlight
+from fanlight import models
 from fanlight.checkpoint import save_checkpoint
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, crop_matrix, mirror_landmarks, warp
@@ -198,6 +199,30 @@ def test_load_gives_the_saved_network(tmp_path: Path) -> None:
     )
     assert np.array_equal(loaded.landmarks, face.landmarks)
     assert fanlight.load(str(path)).markup == checkpoint.markup
+
+
+def test_load_finds_networks_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``small`` is what load takes without a word; a file in the working folder does not stand in its way."""
+    monkeypatch.setattr(models, "FOLDER", tmp_path / "weights")
+    small = save_checkpoint(tmp_path / "weights" / "small.ckpt", untrained(tmp_path, CropRule(1.5)))
+    other = save_checkpoint(tmp_path / "small", untrained(tmp_path, CropRule(1.2)))
+    monkeypatch.chdir(tmp_path)
+    (expected,) = fanlight.load(small, "cpu").predict(PHOTO, BOX)
+    for predictor in (fanlight.load(device="cpu"), fanlight.load("small", torch.device("cpu"))):
+        assert np.array_equal(predictor.predict(PHOTO, BOX)[0].landmarks, expected.landmarks)
+        assert predictor.usage.name == "small"
+    assert fanlight.load(other).usage.crop == CropRule(1.2)
+    with pytest.raises(InputError, match=r"smal: .* there are: small"):
+        fanlight.load("smal")
+
+
+def test_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path / "a.ckpt", untrained(tmp_path))
+    with pytest.raises(InputError, match="cuda:99"):
+        fanlight.load(path, "cuda:99")
+    (tmp_path / "a.onnx").touch()
+    with pytest.raises(InputError, match=r"'cuda': .* runs on the CPU only"):
+        fanlight.load(tmp_path / "a.onnx", "cuda")
 
 
 def test_predicting_leaves_the_photo_alone(tmp_path: Path) -> None:
