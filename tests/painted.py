@@ -116,7 +116,7 @@ def dot_predictor(
 
 def find_dots(photo: NDArray[np.uint8]) -> NDArray[np.float64]:
     """A detector: (1, 4), the box of the face that a photo's dots belong to, or (0, 4) where there are none."""
-    y, x = np.nonzero(photo.max(2) > 100)
+    y, x = np.nonzero(photo.max(2) > 230)
     if not len(x):
         return np.empty((0, 4))
     low, high = PLACES.min(0), PLACES.max(0)
