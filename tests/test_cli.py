@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from fanlight.cli import main
@@ -152,48 +151,6 @@ def test_eval_writes_a_report_that_needs_nothing_else(work: Path, fanlight: Run)
     assert 'src="http' not in page
 
 
-def test_predict_writes_landmarks_and_overlays(work: Path, fanlight: Run) -> None:
-    images = [work / f"faces/images/0000{i}.jpg" for i in (8, 9)]
-    boxes = work / "boxes.csv"
-    boxes.write_text(
-        "image,left,top,right,bottom\n"
-        "faces/images/00008.jpg,60,60,190,200\nfaces/images/00008.jpg,70,60,200,200\n"
-        "faces/images/00009.jpg,60,60,190,200\n"
-    )
-    code, out, _ = fanlight(
-        "predict", work / "run/checkpoints/best.ckpt", *images, "--boxes", boxes, "--out", work / "found"
-    )
-    assert code == 0
-    assert "3 faces in 2 photos" in out
-    assert {path.name for path in (work / "found").iterdir()} == {
-        "00008.pts", "00008_2.pts", "00008_overlay.png", "00009.pts", "00009_overlay.png",
-    }  # fmt: skip
-    assert read_pts(work / "found/00008.pts").shape == (68, 2)
-    overlay, photo = read_image(work / "found/00009_overlay.png"), read_image(images[1])
-    assert overlay.shape[0] % photo.shape[0] == 0
-
-
-def test_predict_agrees_with_python(work: Path, fanlight: Run) -> None:
-    import fanlight as package
-
-    image = work / "faces/images/00005.jpg"
-    fanlight("predict", work / "run/checkpoints/best.ckpt", image, "--out", work / "whole", "--device", "cpu")
-    face = package.load(work / "run/checkpoints/best.ckpt", "cpu").predict(read_image(image))[0]
-    np.testing.assert_allclose(read_pts(work / "whole/00005.pts"), face.landmarks, atol=6e-4)  # 3 decimals
-
-
-def test_predict_takes_boxes_from_an_index(work: Path, fanlight: Run) -> None:
-    image = work / "faces/images/00005.jpg"
-    code, *_ = fanlight(
-        "predict", work / "run/checkpoints/best.ckpt", image, "--out", work / "by_index",
-        "--boxes", work / "faces/index.tsv",
-    )  # fmt: skip
-    assert code == 0
-    whole = work / "whole_again"
-    fanlight("predict", work / "run/checkpoints/best.ckpt", image, "--out", whole)
-    assert not np.allclose(read_pts(work / "by_index/00005.pts"), read_pts(whole / "00005.pts"))
-
-
 def test_data_check_and_show(work: Path, fanlight: Run) -> None:
     code, out, _ = fanlight("data", "check", work / "faces/index.tsv")
     assert code == 0
@@ -278,11 +235,6 @@ def wrong_calls(work: Path) -> dict[str, tuple[list[str | Path], str]]:
         "not a checkpoint": (["eval", index, "--index", index, "--partition", "a/b"], "index.tsv"),
         "no partition": ([*judge, "synthetic/tset"], "synthetic/test"),
         "no device": ([*judge, "synthetic/test", "--device", "cuda:99"], "cuda:99"),
-        "no image": (["predict", checkpoint, "none.jpg", "--out", work / "p"], "none.jpg"),
-        "no boxes": (
-            ["predict", checkpoint, "a.jpg", "--boxes", "none.csv", "--out", work / "p"],
-            "none.csv",
-        ),
         "no index": (["data", "check", "none.tsv"], "none.tsv"),
         "no such option": (["eval", checkpoint, "--indx", index], "--indx"),
         "unknown mark-up": (["data", "check", index, "--markup", "ibug86"], "ibug68"),
@@ -300,36 +252,6 @@ def test_wrong_use_is_a_message_and_exit_code_2(case: str, work: Path, fanlight:
     assert "Traceback" not in err
 
 
-def test_boxes_of_another_photo_are_not_taken(work: Path, tmp_path: Path, fanlight: Run) -> None:
-    """Photos of different sets share their names: only the path tells them apart."""
-    other = tmp_path / "00005.jpg"
-    other.write_bytes((work / "faces/images/00006.jpg").read_bytes())
-    code, _, err = fanlight(
-        "predict", work / "run/checkpoints/best.ckpt", other, "--boxes", work / "faces/index.tsv",
-        "--out", tmp_path / "p",
-    )  # fmt: skip
-    assert code == 2
-    assert str(other) in err
-    assert f"it has {work / 'faces/images/00005.jpg'}, another file" in err
-
-
-def test_results_never_share_a_name(work: Path, tmp_path: Path, fanlight: Run) -> None:
-    photo = (work / "faces/images/00006.jpg").read_bytes()
-    for name in ("anna.jpg", "anna_2.jpg"):
-        (tmp_path / name).write_bytes(photo)
-    boxes = tmp_path / "boxes.csv"
-    boxes.write_text(
-        "image,left,top,right,bottom\nanna.jpg,60,60,190,200\nanna.jpg,50,60,190,200\nanna_2.jpg,60,60,190,200\n"
-    )
-    code, _, err = fanlight(
-        "predict", work / "run/checkpoints/best.ckpt", tmp_path / "anna.jpg", tmp_path / "anna_2.jpg",
-        "--boxes", boxes, "--out", tmp_path / "p",
-    )  # fmt: skip
-    assert code == 2
-    assert "anna_2.pts" in err
-    assert not (tmp_path / "p").exists()
-
-
 def test_a_run_goes_on_with_its_own_data_only(work: Path, tmp_path: Path, fanlight: Run) -> None:
     fanlight("train", work / "recipe.toml", "--out", tmp_path / "run", "--set", "train.epochs=1")
     recipe = tmp_path / "run/recipe.toml"
@@ -337,17 +259,6 @@ def test_a_run_goes_on_with_its_own_data_only(work: Path, tmp_path: Path, fanlig
     code, _, err = fanlight("train", "--resume", tmp_path / "run")
     assert code == 2
     assert "train.batch_size is now 4, and was 8" in err
-
-
-def test_boxes_that_cannot_be_used_are_listed(work: Path, tmp_path: Path, fanlight: Run) -> None:
-    boxes = tmp_path / "boxes.csv"
-    boxes.write_text("image,left,top,right,bottom\na.jpg,1,2,3,x\nb.jpg,9,2,3,4\n")
-    code, _, err = fanlight(
-        "predict", work / "run/checkpoints/best.ckpt", "a.jpg", "--boxes", boxes, "--out", tmp_path / "p"
-    )
-    assert code == 2
-    assert "line 2" in err
-    assert "line 3" in err
 
 
 def test_resume_goes_on(work: Path, tmp_path: Path, fanlight: Run) -> None:
