@@ -17,14 +17,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fanlight.data.archives.contents import Contents, Request, nothing_found
+from fanlight.data.archives.contents import Box, Contents, Request, nothing_found
 from fanlight.data.archives.folder import read_pairs, walk
 from fanlight.data.archives.matfile import read_mat
 from fanlight.errors import InputError
+from fanlight.geometry import check_box
 
 
 @dataclass(frozen=True)
@@ -127,18 +127,20 @@ def _add_boxes(root: Path, folders: dict[Part, Path], contents: Contents) -> Non
                     contents.notes.append(f"{face.photo}: has no box in {file.name}")
 
 
-def _read_boxes(file: Path) -> dict[str, tuple[float, float, float, float]]:
+def _read_boxes(file: Path) -> dict[str, Box]:
     """Photo name -> box, from a cell array of structs with imgName and bb_detector (left, top, right, bottom)."""
-    boxes: dict[str, tuple[float, float, float, float]] = {}
-    for cell in read_mat(file, "bounding_boxes")["bounding_boxes"].ravel():
-        try:
-            record: Any = cell[0, 0] if isinstance(cell, np.ndarray) and cell.ndim == 2 else cell
-            name = str(np.ravel(record["imgName"])[0])
-            values = np.asarray(record["bb_detector"], dtype=np.float64).ravel()
-            left, top, right, bottom = (values - 0.5).tolist()
-        except (IndexError, KeyError, ValueError, TypeError) as error:
-            raise InputError(
-                f"{file}: not the boxes of 300W, imgName and bb_detector for each photo: {error}"
-            ) from None
-        boxes[name] = (left, top, right, bottom)
+    boxes: dict[str, Box] = {}
+    cells = read_mat(file, "bounding_boxes")["bounding_boxes"]
+    try:
+        for record in (record for cell in cells for record in (cell if isinstance(cell, list) else [cell])):
+            name = record["imgName"]
+            left, top, right, bottom = (
+                np.asarray(record["bb_detector"], dtype=np.float64).ravel() - 0.5
+            ).tolist()
+            boxes[str(name)] = check_box((left, top, right, bottom))
+    except (IndexError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{file}: not the boxes of 300W, imgName and bb_detector for each photo: "
+            f"{type(error).__name__} {error}"
+        ) from None
     return boxes
