@@ -40,7 +40,7 @@ def to_json(usage: Usage, **more: Any) -> str:
         "offset_image": list(usage.offset_image),
         "markup": usage.markup.to_dict(),
     }
-    return json.dumps({**more, **facts}, indent=1, ensure_ascii=False)
+    return json.dumps({**more, **facts}, ensure_ascii=False)
 
 
 def from_json(text: str, name: str) -> Usage:

@@ -1,0 +1,103 @@
+"""Export to the layout of ibug.face_alignment: weights that its FANPredictor loads as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+
+import torch
+
+from fanlight.checkpoint import Checkpoint
+from fanlight.errors import InputError
+from fanlight.export.check import Exported, TestFaces, check, distances
+from fanlight.export.files import writing
+from fanlight.network import TorchNetwork
+
+POINTS = 68  # what the layout takes for granted
+STEM_FEATURES = 64
+
+
+def export_ibug(checkpoint: Checkpoint, path: str | PathLike[str], faces: TestFaces) -> Exported:
+    """Write a network's weights as a state dict for ``FANPredictor`` of ibug.face_alignment.
+
+    The tensors already have that package's names; its settings are given in the notes, because the file has no
+    place for them. What it does differently, and no file can change:
+
+    - Its crop is rounded to whole source pixels and 1 px larger, and shrunk without a low-pass filter.
+    - Its decoder takes the plain centroid over a disc (our ``border = "cut"``), which is pulled inwards near the
+      crop's border.
+    - Its landmarks are in the convention of the labels that the network learnt from. With networks of fanlight
+      that is the continuous one (the first pixel's centre is 0.5, 0.5); those that come with the package give
+      0.5 px less in x and y.
+
+    Args:
+        checkpoint: the network.
+        path: the file to write.
+        faces: what to compare its landmarks with ours on, in the same crops.
+
+    Raises:
+        InputError: the layout cannot hold the network, or the file cannot be written.
+    """
+    path = Path(path)
+    _check_layout(checkpoint, path)
+    plain = replace(checkpoint, decoder=replace(checkpoint.decoder, border="cut"))
+    with writing(path) as side:
+        torch.save({name: _plain(values) for name, values in checkpoint.build().state_dict().items()}, side)
+        written = torch.load(side, map_location="cpu", weights_only=True)
+        same = TorchNetwork(replace(plain, weights=written))
+        check(path, distances(plain, lambda crops: same(crops).landmarks, faces), faces)
+    theirs = TorchNetwork(plain)
+    apart = distances(checkpoint, lambda crops: theirs(crops).landmarks, faces)
+    return Exported(path, float(apart.mean()), float(apart.max()), _notes(checkpoint, path))
+
+
+def _check_layout(checkpoint: Checkpoint, path: Path) -> None:
+    options = checkpoint.options
+    problems = []
+    if options.points != POINTS:
+        problems.append(f"points = {options.points}: it has {POINTS} heatmaps")
+    if options.stem_features != STEM_FEATURES:
+        problems.append(
+            f"stem_features = {options.stem_features}: its first convolution has {STEM_FEATURES} channels; train "
+            f"with stem_features = {STEM_FEATURES}, or export as onnx"
+        )
+    if problems:
+        raise InputError.collect(
+            problems, f"{path}: not written: FANPredictor of ibug.face_alignment cannot hold this network:"
+        )
+
+
+def _plain(values: torch.Tensor) -> torch.Tensor:
+    return (values.float() if values.is_floating_point() else values).detach().clone().contiguous()
+
+
+def _notes(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
+    """How to load the file, and what its landmarks mean."""
+    options, crop, decoder = checkpoint.options, checkpoint.crop, checkpoint.decoder
+    shift_x, shift_y = checkpoint.offset_image
+    notes = [
+        "load it with:\n"
+        "  from types import SimpleNamespace\n"
+        "  from ibug.face_alignment import FANPredictor\n"
+        f"  model = SimpleNamespace(weights={path.name!r}, config=SimpleNamespace(\n"
+        f"      crop_ratio={1 / crop.scale:.6g}, input_size={options.input_size}, num_modules={options.stacks}, "
+        f"hg_num_features={options.features}, hg_depth={options.depth},\n"
+        f"      use_avg_pool={options.pooling == 'average'}, use_instance_norm={options.norm == 'instance'}, "
+        f"stem_conv_kernel_size={options.stem_kernel}, stem_conv_stride={options.stem_stride},\n"
+        f"      stem_pool_kernel_size={options.stem_pool}))\n"
+        f"  config = FANPredictor.create_config(gamma={decoder.gamma:g}, radius={decoder.radius:g})\n"
+        '  predictor = FANPredictor(device="cpu", model=model, config=config)',
+        f"its landmarks plus ({shift_x:g}, {shift_y:g}) are continuous (the first pixel's centre is 0.5, 0.5); "
+        "the package's own networks give 0.5 px less than that in x and y",
+    ]
+    if crop.measure != "mean" or crop.shift_x or crop.shift_y:
+        notes.append(
+            f"its crop cannot follow this network's rule ({crop}): give it boxes whose centre, and mean of width "
+            "and height, are those of the rule's square over its scale"
+        )
+    if decoder.border == "corrected":
+        notes.append(
+            "its decoder has no border correction: near a crop's border its landmarks are pulled inwards"
+        )
+    return tuple(notes)
