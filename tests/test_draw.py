@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-
 import numpy as np
 import pytest
 
-from fanlight.draw import PREDICTED, TRUE, ced_figure, ced_plot, contact_sheet, heatmap_overlay, overlay
+from fanlight.draw import PREDICTED, TRUE, contact_sheet, heatmap_overlay, overlay
 from fanlight.errors import InputError
 from fanlight.markup import Markup
 
@@ -114,44 +112,6 @@ def test_contact_sheet_writes_captions_below():
 def test_impossible_sheets_are_refused(images, captions):
     with pytest.raises(InputError, match=f"{images} images and {len(captions)} captions"):
         contact_sheet([np.zeros((4, 4, 3), np.uint8)] * images, captions)
-
-
-def curves() -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(0)
-    return {
-        "a <b>& $x$": generator.gamma(4, 0.01, 50),
-        "_hidden": generator.gamma(4, 0.01, 5000),
-        "c": np.full(3, 0.5),
-    }
-
-
-def test_the_plot_is_one_svg_that_repeats_byte_for_byte():
-    svg = ced_plot(curves(), 0.07)
-    assert svg == ced_plot(curves(), 0.07)
-    root = ET.fromstring(svg)
-    assert root.tag.endswith("svg")
-    assert "width" not in root.attrib
-    assert "height" not in root.attrib
-    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"a <b>& $x$", "_hidden", "c", "error", "share of the faces"} <= set(texts)
-    assert "currentColor" in svg
-    assert len(svg) < 60_000
-    assert 'href="http' not in svg
-
-
-def test_the_curves_are_the_cumulative_shares():
-    errors = [0.02, 0.04, 0.06, 0.10]
-    (line,) = ced_figure({"x": errors}, 0.08).axes[0].lines
-    np.testing.assert_allclose(line.get_xdata(), [0, 0.02, 0.04, 0.06, 0.08])
-    np.testing.assert_allclose(line.get_ydata(), [0, 0.25, 0.5, 0.75, 0.875])
-
-
-def test_a_curve_of_many_faces_is_thinned_and_stays_in_place():
-    errors = np.random.default_rng(1).uniform(0, 0.1, 50_000)
-    (line,) = ced_figure({"x": errors}, 0.05).axes[0].lines
-    x, y = line.get_data()
-    assert len(x) == 500
-    np.testing.assert_allclose(y, 10 * x, atol=0.01)
 
 
 def test_a_mark_up_of_few_points_gets_dots_that_can_be_seen() -> None:

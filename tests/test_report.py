@@ -5,20 +5,24 @@ from __future__ import annotations
 import base64
 import dataclasses
 import doctest
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-import fanlight.report
+import fanlight.report.figures
+from fanlight.compare import ComparedPartition, PairView
 from fanlight.errors import InputError
-from fanlight.evaluate import FaceView, PartitionResult
+from fanlight.judged import FaceView, JudgedFaces, PartitionResult
 from fanlight.markup import Markup
-from fanlight.metric import SUMMARY_KEYS, Metric, face_errors, normalise, point_errors, summarise
-from fanlight.report import write_report
+from fanlight.metric import SUMMARY_KEYS, Metric, compare, face_errors, normalise, point_errors, summarise
+from fanlight.report import write_comparison, write_report
+from fanlight.sweep import BoxChange
 
 KITE = Markup(
     name="kite",
@@ -57,17 +61,31 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.text += data
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def judged(name: str = "wild/val", markup: Markup = KITE, seed: int = 0) -> PartitionResult:
+def faces(seed: int = 0) -> JudgedFaces:
     generator = np.random.default_rng(seed)
     true = np.array([[4.0, 16], [16, 8], [28, 16], [16, 28]]) + generator.normal(size=(20, 1, 2))
-    predicted = true + generator.normal(size=true.shape)
+    noise = generator.gamma(2, 0.5, (20, 1, 1))
+    return JudgedFaces(
+        predicted=true + noise * generator.normal(size=true.shape),
+        true=true,
+        scores=np.exp(-noise[..., 0]) + generator.normal(0, 0.05, (20, 4)),
+        covariances=np.eye(2) * (noise[..., None] + 1) * np.ones((20, 4, 1, 1)),
+        boxes=np.array([[0.0, 0, 30, 30]]) * generator.uniform(1, 8, (20, 1)),
+        subsets=["wild"] * 12 + ["tame"] * 8,
+        captions=[f"face_{i}.jpg" for i in range(20)],
+    )
+
+
+def judged(name: str = "wild/val", markup: Markup = KITE, seed: int = 0, leaf: int = 0) -> PartitionResult:
+    found = faces(seed)
+    predicted, true = found.predicted, found.true
     errors = face_errors(point_errors(predicted, true, normalise(true, markup)))
     order = np.argsort(errors)
     image = np.full((32, 32, 3), 120, np.uint8)
@@ -75,24 +93,39 @@ def judged(name: str = "wild/val", markup: Markup = KITE, seed: int = 0) -> Part
         *(("best", i) for i in order[:2]),
         ("median", order[10]),
         *(("worst", i) for i in order[:-4:-1]),
+        *(("leaf", i) for i in order[::-1][:leaf]),
     ]
-    faces = [FaceView(g, f"face_{i}.jpg", image, predicted[i], true[i], errors[i]) for g, i in chosen]
-    return PartitionResult(name, summarise(predicted, true, markup, bootstrap=20), None, errors, faces)
+    views = [
+        FaceView(g, f"face_{i}.jpg", image, predicted[i], true[i], errors[i], found.scores[i].mean())
+        for g, i in chosen
+    ]
+    summary = summarise(predicted, true, markup, bootstrap=20)
+    return PartitionResult(name, summary, None, errors, found, views)
 
 
 def test_the_page_needs_nothing_beside_it(tmp_path):
-    path = write_report(tmp_path / "new" / "report.html", "A run", {"Input": "64 px"}, [judged()], KITE)
+    part, changes = (
+        judged(leaf=5),
+        [BoxChange(), BoxChange(right=0.1), BoxChange(down=0.1), BoxChange(scale=2)],
+    )
+    swept = {part.name: [(change, {"n": 20, "nme_box": part.summary["nme_box"]}) for change in changes]}
+    path = write_report(tmp_path / "new" / "report.html", "A run", {"Input": "64 px"}, [part], KITE, swept)
     assert path == tmp_path / "new" / "report.html"
-    page = Page(path)
+    compared = write_comparison(tmp_path / "c.html", ("a", "b"), {}, [pair()], KITE, True)
+    for page in (Page(path), Page(compared)):
+        check_self_contained(page)
+
+
+def check_self_contained(page: Page) -> None:
     links = [
         attributes[name]
         for _, attributes in page.tags
         for name in ("src", "href", "xlink:href")
         if name in attributes
     ]
-    assert links
     assert all(link and link.startswith(("data:image/jpeg;base64,", "#")) for link in links)
-    assert not page.all("script")
+    assert all("src" not in script for script in page.all("script"))
+    assert not re.search(r"fetch\(|XMLHttpRequest|import\(", page.source)
     assert not page.all("link")
     assert "@import" not in page.source
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page.source))
@@ -100,6 +133,25 @@ def test_the_page_needs_nothing_beside_it(tmp_path):
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}, (
         "names of XML, never fetched"
     )
+
+
+def pair(name: str = "wild/val", caption: str = "face.jpg") -> ComparedPartition:
+    a, b = faces(0), faces(1)
+    lengths = normalise(a.true, KITE)
+    better = a.true + (b.predicted - b.true) * 0.5
+    errors = [face_errors(point_errors(p, a.true, lengths)) for p in (a.predicted, better)]
+    found = compare(a.predicted, better, a.true, KITE, bootstrap=50)
+    view = PairView(
+        caption,
+        np.full((32, 32, 3), 120, np.uint8),
+        a.predicted[0],
+        better[0],
+        a.true[0],
+        errors[0][0],
+        errors[1][0],
+    )
+    groups = [("size", "px", [("small", found), ("large", found)])]
+    return ComparedPartition(name, found, errors[0], errors[1], groups, [view])
 
 
 def test_every_number_is_printed_with_its_interval_and_definition(tmp_path):
@@ -144,12 +196,34 @@ def test_names_from_outside_stay_text(tmp_path):
     assert page.text.count(EVIL) >= 6, "title, heading, fact and its name, partition, curve, caption"
 
 
+def test_names_from_outside_stay_text_in_the_viewer_and_the_comparison(tmp_path):
+    evil = "</script><img src=x onerror=alert(1)>.jpg"
+    part = judged(leaf=1)
+    part = dataclasses.replace(part, faces=[dataclasses.replace(part.faces[-1], caption=evil)])
+    for path in (
+        write_report(tmp_path / "r.html", "A run", {}, [part], KITE),
+        write_comparison(
+            tmp_path / "c.html", (evil, evil), {evil: (evil, evil)}, [pair(evil, evil)], KITE, True
+        ),
+    ):
+        page = Page(path)
+        assert all("onerror" not in attributes for _, attributes in page.tags)
+        assert [viewer["faces"][0]["title"] for viewer in viewers(page)] == [evil]
+
+
+def viewers(page: Page) -> list[dict[str, Any]]:
+    return [
+        json.loads(found)
+        for found in re.findall(r'<script type="application/json">(.*?)</script>', page.source)
+    ]
+
+
 def test_faces_are_shown_in_their_groups(tmp_path):
     part = judged()
     page = Page(write_report(tmp_path / "r.html", "A run", {}, [part], KITE))
     images = page.all("img")
     assert len(images) == 6
-    assert re.findall(r"<h3>(.*?)</h3>", page.source) == ["Best", "Around the median", "Worst"]
+    assert re.findall(r"<h3>(.*?)</h3>", page.source)[-3:] == ["Best", "Around the median", "Worst"]
     captions = re.findall(r"<figcaption><b>([\d.]+)&#8239;%</b> <span>(.*?)</span>", page.source)
     assert captions == [(f"{100 * face.error:.2f}", face.caption) for face in part.faces]
     for attributes in images:
@@ -162,14 +236,14 @@ def test_a_markup_without_eyes_or_parts(tmp_path):
     bare = dataclasses.replace(KITE, eye_corners=None, parts={}, edges=())
     page = Page(write_report(tmp_path / "r.html", "A run", {}, [judged(markup=bare)], bare))
     assert "interocular" not in page.text
-    assert len(page.all("table")) == 1
+    assert "Parts of the face" not in page.text
 
 
 def test_several_partitions_share_the_tables_and_the_plot(tmp_path):
     parts = [judged("a/val"), judged("b/val", seed=2)]
     page = Page(write_report(tmp_path / "r.html", "A run", {}, parts, KITE))
-    assert len(page.all("svg")) == 1
     assert [h for h in re.findall(r"<h2>(.*?)</h2>", page.source) if "/" in h] == ["a/val", "b/val"] * 2
+    assert page.text.count("a/val, 20 faces") == 1
     rows = re.findall(r'scope="row">(\w/val)<', page.source)
     assert rows == ["a/val", "b/val"] * 2
 
@@ -179,5 +253,85 @@ def test_nothing_judged_is_refused(tmp_path):
         write_report(tmp_path / "r.html", "A run", {}, [], KITE)
 
 
+def test_groups_scores_and_landmarks_are_shown(tmp_path):
+    page = Page(write_report(tmp_path / "r.html", "A run", {}, [judged()], KITE))
+    captions = re.findall(r"<caption><b>(.*?)</b>", page.source)
+    assert captions == ["Size of the face", "Subset"]
+    assert "No figures by pose: 0 points of the mark-up kite bear a name" in page.text
+    assert re.search(r"Score \(height of the heatmap's peak\)\s+tells good faces from bad ones", page.text)
+    names = re.findall(r"<title>(\d \w+): [\d.]+ %</title>", page.source)
+    assert sorted(names) == ["0 right", "1 top", "2 left", "3 bottom"]
+
+
+def test_the_sweep_is_a_table_and_two_plots(tmp_path):
+    part = judged()
+    error = part.summary["nme_box"]
+    worse = {name: 2 * value for name, value in error.items()}
+    rows = [
+        (BoxChange(), {"n": 20, "nme_box": error}),
+        (BoxChange(right=-0.2), {"n": 20, "nme_box": worse}),
+        (BoxChange(scale=1.25), {"n": 20, "nme_box": error}),
+    ]
+    page = Page(write_report(tmp_path / "r.html", "A run", {}, [part], KITE, {part.name: rows}))
+    text = " ".join(page.text.split())
+    assert f"20 % left {100 * worse['value']:.2f}" in text
+    assert f"+{100 * error['value']:.2f}" in text, "the change"
+    assert "25 % larger" in text
+    assert len(page.all("svg")) == 5, "curves, shape, two of the sweep, score"
+    without = Page(write_report(tmp_path / "r.html", "A run", {}, [part], KITE))
+    assert len(without.all("svg")) == 3
+
+
+def test_the_viewer_holds_each_face_small(tmp_path):
+    part = judged(leaf=7)
+    large = [dataclasses.replace(face, image=np.full((640, 640, 3), 90, np.uint8)) for face in part.faces]
+    part = dataclasses.replace(part, faces=large)
+    page = Page(write_report(tmp_path / "r.html", "A run", {}, [part], KITE))
+    assert "The worst 7 of 20 faces" in page.text
+    (viewer,) = viewers(page)
+    errors = [face["error"] for face in viewer["faces"]]
+    assert errors == sorted(part.errors_box)[:-8:-1]
+    face, shown = viewer["faces"][0], next(view for view in part.faces if view.group == "leaf")
+    data = base64.b64decode(face["image"].partition(",")[2])
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (192, 192, 3)
+    assert face["side"] == 192
+    np.testing.assert_allclose(face["sets"][1], shown.predicted.ravel() * 192 / 640, atol=0.051)
+    assert page.source.count('"use strict"') == 1
+    assert '"use strict"' not in Page(write_report(tmp_path / "r.html", "A run", {}, [judged()], KITE)).source
+
+
+def test_a_comparison_says_who_is_better_and_what_the_sign_means(tmp_path):
+    part = pair()
+    page = Page(
+        write_comparison(
+            tmp_path / "c.html", ("one", "two"), {"Input": ("64 px", "128 px")}, [part], KITE, False
+        )
+    )
+    text = " ".join(page.text.split())
+    found = part.comparison["metrics"]["nme_box"]
+    assert found["difference"]["high"] < 0, "B is better by construction"
+    low, high = (f"−{abs(100 * found['difference'][name]):.2f}" for name in ("low", "high"))
+    assert f"{low} to {high}" in text
+    assert "B is better: AUC@0.07 box is" in text
+    assert "A difference is B minus A" in text
+    assert "without mirrored predictions" in text
+    assert {"64 px", "128 px"} <= set(re.findall(r"\d+ px", text))
+    (viewer,) = viewers(page)
+    assert viewer["panes"] == [["A", [0, 1]], ["B", [0, 2]]]
+    with pytest.raises(InputError, match="at least one compared partition"):
+        write_comparison(tmp_path / "c.html", ("one", "two"), {}, [], KITE, False)
+
+
+def test_a_difference_that_may_be_chance_is_called_so(tmp_path):
+    part = pair()
+    same = compare(*[faces().predicted] * 2, faces().true, KITE, bootstrap=20)
+    part = dataclasses.replace(part, comparison=same)
+    page = Page(write_comparison(tmp_path / "c.html", ("one", "two"), {}, [part], KITE, True))
+    assert "No clear difference: AUC@0.07 box is" in " ".join(page.text.split())
+    assert page.text.count("no clear difference") == len(SUMMARY_KEYS)
+
+
 def test_docstring_examples():
-    assert doctest.testmod(fanlight.report).failed == 0
+    result = doctest.testmod(fanlight.report.figures)
+    assert result.attempted
+    assert result.failed == 0

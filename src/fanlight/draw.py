@@ -1,4 +1,4 @@
-"""Pictures for people: landmarks on faces, contact sheets, heatmaps, error curves.
+"""Pictures for people: landmarks on faces, contact sheets, heatmaps.
 
 Predicted landmarks are gold, true ones blue: colours that stay apart for colour-blind eyes, each dot with a dark
 rim so that it shows on any skin and background. Images are (H, W, 3) uint8 RGB throughout.
@@ -6,11 +6,9 @@ rim so that it shows on any skin and background. Images are (H, W, 3) uint8 RGB 
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,10 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from fanlight.errors import InputError
 from fanlight.markup import Markup
-from fanlight.metric import ced
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -30,12 +24,10 @@ PREDICTED: Colour = (255, 176, 0)
 TRUE: Colour = (86, 156, 255)
 RIM: Colour = (16, 16, 16)
 PAPER: Colour = (250, 250, 250)
-CURVES = ("#3b82c4", "#e08a00", "#2a9d76", "#c45a9a", "#8a7bd8", "#b5651d")
 
 DENSE_POINTS = 60  # a face with fewer points gets larger dots
 
 _SHIFT = 6  # OpenCV draws at 1/64 px
-_INK, _FAINT = "#010203", "#040506"  # stand for the page's own colours in a plot
 
 
 def overlay(
@@ -147,75 +139,6 @@ def contact_sheet(
     return sheet
 
 
-def ced_figure(curves: Mapping[str, ArrayLike], threshold: float, xlabel: str = "error") -> Figure:
-    """Plot cumulative error distributions up to a threshold, as a matplotlib figure apart from pyplot.
-
-    Args:
-        curves: label -> (N,) errors of the faces, fractions.
-        threshold: right end of the plot, a fraction.
-        xlabel: what the errors are.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
-
-    figure = Figure(figsize=(5.2, 3.5), layout="constrained")
-    axes = figure.add_subplot()
-    for i, (label, errors) in enumerate(curves.items()):
-        x, y = _thin(*ced(errors), threshold)
-        style = ("-", "--", ":")[i // len(CURVES) % 3]
-        axes.plot(x, y, style, color=CURVES[i % len(CURVES)], linewidth=1.8, label=label)
-    axes.set_xlim(0, threshold)
-    axes.set_ylim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel("share of the faces")
-    axes.grid(color=_FAINT, alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    if curves:
-        legend = axes.legend(list(axes.lines), list(curves), frameon=False, loc="best")
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-    return figure
-
-
-def ced_plot(curves: Mapping[str, ArrayLike], threshold: float, xlabel: str = "error") -> str:
-    """Plot cumulative error distributions as an SVG that takes its ink from the page's text colour.
-
-    The same input gives the same text, byte for byte.
-
-    Args:
-        curves: label -> (N,) errors of the faces, fractions.
-        threshold: right end of the plot, a fraction.
-        xlabel: what the errors are.
-
-    Returns:
-        One ``<svg>`` element without a size of its own (it fills the width it is given), texts kept as text.
-    """
-    import matplotlib as mpl
-
-    look: Any = {
-        "svg.hashsalt": "fanlight",
-        "svg.fonttype": "none",
-        "font.family": "sans-serif",
-        "font.size": 10,
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-        "savefig.facecolor": "none",
-        **dict.fromkeys(
-            ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
-        ),
-    }
-    with mpl.rc_context(look):
-        text = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        ced_figure(curves, threshold, xlabel).savefig(text, format="svg", metadata=nothing)
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor").replace(_FAINT, "currentColor")
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    return re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1).strip()
-
-
 def _faces(landmarks: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(landmarks, np.float64)
     faces = values[None] if values.ndim == 2 else values
@@ -310,15 +233,3 @@ def _write(sheet: Image, places: Sequence[tuple[float, float]], texts: Sequence[
     canvas.draw()  # type: ignore[no-untyped-call]
     ink = np.asarray(canvas.buffer_rgba())[:height, :width, 3:] / 255.0  # type: ignore[no-untyped-call]
     sheet[:] = np.rint(sheet * (1 - ink) + np.asarray(RIM) * ink)
-
-
-def _thin(
-    x: NDArray[np.float64], y: NDArray[np.float64], threshold: float, points: int = 500
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A curve's part up to the threshold, drawn with few enough points for a small file."""
-    end = np.interp(threshold, x, y)
-    inside = x <= threshold
-    if inside.sum() <= points:
-        return np.append(x[inside], threshold), np.append(y[inside], end)
-    grid = np.linspace(0, threshold, points)
-    return grid, np.interp(grid, x, y)

@@ -1,10 +1,9 @@
-"""Judging a checkpoint on partitions of an index."""
+"""Judging a network on partitions of an index: predict once, then judge what was predicted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,71 +12,10 @@ from torch.utils.data import DataLoader
 from fanlight.data.dataset import Batch, EpochSampler, FaceDataset, make_loader
 from fanlight.data.index import Index
 from fanlight.geometry import Floats, transform
+from fanlight.judged import FaceView, Group, JudgedFaces, PartitionResult, Wanted
 from fanlight.metric import face_errors, normalise, point_errors, summarise
 from fanlight.predict import Predictor
-
-Group = Literal["best", "median", "worst"]
-
-
-@dataclass(frozen=True)
-class FaceView:
-    """One judged face to look at.
-
-    Attributes:
-        group: why it is shown.
-        caption: what it is, usually its file name.
-        image: (S, S, 3) uint8 RGB, the crop that the network saw.
-        predicted: (L, 2), in crop px.
-        true: (L, 2), in crop px.
-        error: mean landmark error over the size of the true landmarks' box, a fraction.
-    """
-
-    group: Group
-    caption: str
-    image: NDArray[np.uint8]
-    predicted: NDArray[np.floating[Any]]
-    true: NDArray[np.floating[Any]]
-    error: float
-
-
-@dataclass(frozen=True)
-class PartitionResult:
-    """One partition, judged.
-
-    Attributes:
-        name: such as ``lfpw/val``.
-        summary: from ``metric.summarise``.
-        summary_other_flip: the same with test-time mirroring the other way, or None where that was not run.
-        errors_box: (N,) error of each face, box-normalised.
-        faces: some to look at.
-        flip: whether ``summary`` was made with test-time mirroring.
-    """
-
-    name: str
-    summary: dict[str, Any]
-    summary_other_flip: dict[str, Any] | None
-    errors_box: NDArray[np.floating[Any]]
-    faces: list[FaceView] = field(default_factory=list)
-    flip: bool = True
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Landmarks of the faces of a loader, in its order.
-
-    Attributes:
-        positions: (N,) int64, each face's position in the loader's index.
-        plain: (N, L, 2), in image px, from the crops as they are.
-        mirrored: (N, L, 2), in image px, from the mirrored crops; None where those were not run.
-    """
-
-    positions: NDArray[np.int64]
-    plain: Floats
-    mirrored: Floats | None
-
-    def landmarks(self, flip: bool) -> Floats:
-        """(N, L, 2) in image px, averaged with those of the mirrored crops if ``flip``."""
-        return (self.plain + self.mirrored) / 2 if flip and self.mirrored is not None else self.plain
+from fanlight.predictions import Found, Origin, Predictions
 
 
 def predict_loader(
@@ -85,7 +23,7 @@ def predict_loader(
     loader: DataLoader[Batch],
     flip: bool,
     progress: Callable[[int], None] = lambda faces: None,
-) -> Predictions:
+) -> Found:
     """Find the landmarks of every face that a loader gives.
 
     Args:
@@ -97,16 +35,71 @@ def predict_loader(
     positions, plain, mirrored = [], [], []
     for batch in loader:
         positions.append(batch["index"].numpy())
-        plain.append(predictor.predict_crops(batch["image"], batch["matrix"]).landmarks)
+        plain.append(predictor.predict_crops(batch["image"], batch["matrix"]))
         if flip:
             mirrored.append(predictor.predict_mirrored(batch["image"], batch["matrix"]).landmarks)
         progress(len(batch["index"]))
     if not positions:  # a process whose share of the faces is empty
-        nobody = np.empty((0, predictor.markup.count, 2))
-        return Predictions(np.empty(0, np.int64), nobody, nobody if flip else None)
-    return Predictions(
-        np.concatenate(positions), np.concatenate(plain), np.concatenate(mirrored) if flip else None
+        points = predictor.markup.count
+        nobody = np.empty((0, points, 2))
+        spread = np.empty((0, points, 2, 2))
+        return Found(np.empty(0, np.int64), nobody, nobody if flip else None, np.empty((0, points)), spread)
+    landmarks, scores, spread = (np.concatenate(parts) for parts in zip(*plain, strict=True))
+    return Found(
+        np.concatenate(positions), landmarks, np.concatenate(mirrored) if flip else None, scores, spread
     )
+
+
+def predict_partitions(
+    predictor: Predictor,
+    index: Index,
+    partitions: Sequence[str],
+    flip: bool = True,
+    workers: int = 0,
+    progress: Callable[[int], None] = lambda faces: None,
+    origin: Origin | None = None,
+) -> Predictions:
+    """Find the landmarks of every face of some partitions; see ``evaluate``.
+
+    Args:
+        predictor: the network.
+        index: holds the partitions.
+        partitions: each ``subset/split``.
+        flip: run the mirrored crops as well.
+        workers: loader processes.
+        progress: called with the number of faces after each batch.
+        origin: what to note about the network; what the predictor knows of itself when None.
+
+    Raises:
+        InputError: a partition is unknown, or its images or labels cannot be used.
+    """
+    faces = index.select(partitions)
+    dataset = _dataset(predictor, faces)
+    found = predict_dataset(predictor, dataset, flip, workers, progress)
+    lines = faces.line_numbers.astype(np.int64)
+    return Predictions(origin or origin_of(predictor), index.sha256, replace(found, positions=lines))
+
+
+def predict_dataset(
+    predictor: Predictor,
+    dataset: FaceDataset,
+    flip: bool,
+    workers: int,
+    progress: Callable[[int], None] = lambda faces: None,
+) -> Found:
+    """Find the landmarks of every face of a data set, in its order; see ``predict_loader``."""
+    sampler = EpochSampler(len(dataset), predictor.batch_size, shuffle=False, drop_last=False)
+    return predict_loader(predictor, make_loader(dataset, sampler, workers), flip, progress)
+
+
+def origin_of(predictor: Predictor) -> Origin:
+    """What a predictor knows of itself."""
+    usage = predictor.usage
+    return Origin(usage.name, predictor.markup, usage.crop, usage.input_size)
+
+
+def _dataset(predictor: Predictor, faces: Index) -> FaceDataset:
+    return FaceDataset(faces, predictor.markup, predictor.usage.crop, predictor.usage.input_size)
 
 
 def evaluate(
@@ -137,67 +130,101 @@ def evaluate(
     Raises:
         InputError: a partition is unknown, or its images or labels cannot be used.
     """
-    faces = index.select(partitions)
-    dataset = FaceDataset(faces, predictor.markup, predictor.usage.crop, predictor.usage.input_size)
-    sampler = EpochSampler(len(dataset), predictor.batch_size, shuffle=False, drop_last=False)
-    predictions = predict_loader(predictor, make_loader(dataset, sampler, workers), flip, progress)
+    dataset = _dataset(predictor, index.select(partitions))
+    found = predict_dataset(predictor, dataset, flip, workers, progress)
+    return _judge(found, dataset, Wanted(flip=flip, views=views))
+
+
+def judge(
+    predictions: Predictions, index: Index, partitions: Sequence[str], wanted: Wanted | None = None
+) -> list[PartitionResult]:
+    """Judge predictions, wherever they come from, on partitions of the index that they were made for.
+
+    Returns:
+        As ``evaluate``.
+
+    Raises:
+        InputError: as ``evaluate``, and as ``Predictions.of``.
+    """
+    wanted = wanted or Wanted()
+    faces, origin = index.select(partitions), predictions.origin
+    found = predictions.of(faces, wanted.flip)
+    return _judge(found, FaceDataset(faces, origin.markup, origin.crop, origin.input_size), wanted)
+
+
+def _judge(found: Found, dataset: FaceDataset, wanted: Wanted) -> list[PartitionResult]:
+    """Judge what was found in the faces of a data set, in its order."""
+    faces = dataset.index
     partition_of = np.array([faces.partition_of(position) for position in range(len(faces))])
     groups = {name: np.flatnonzero(partition_of == name) for name in faces.partitions()}
-    results = [_result(name, dataset, predictions, members, flip, views) for name, members in groups.items()]
+    results = [_result(name, dataset, found, members, wanted) for name, members in groups.items()]
     if len(groups) > 1:
-        results.append(_result("all", dataset, predictions, np.arange(len(faces)), flip, 0))
+        alone = Wanted(wanted.keys, wanted.flip)
+        results.append(_result("all", dataset, found, np.arange(len(faces)), alone))
     return results
 
 
 def _result(
-    name: str,
-    dataset: FaceDataset,
-    predictions: Predictions,
-    members: NDArray[np.int64],
-    flip: bool,
-    views: int,
+    name: str, dataset: FaceDataset, found: Found, members: NDArray[np.int64], wanted: Wanted
 ) -> PartitionResult:
     """The result for some faces of a data set, whose predictions stand in its order."""
-    truth = dataset.landmarks_image[members]
-    landmarks = predictions.landmarks(flip)[members]
-    lengths = normalise(truth, dataset.markup, "box")
-    errors = face_errors(point_errors(landmarks, truth, lengths))
-    plain = predictions.landmarks(False)[members]
+    judged = judged_faces(dataset, found, members, wanted.flip)
+    lengths = normalise(judged.true, dataset.markup, "box")
+    errors = face_errors(point_errors(judged.predicted, judged.true, lengths))
+    plain = found.plain[members]
     return PartitionResult(
         name=name,
-        summary=summarise(landmarks, truth, dataset.markup),
-        summary_other_flip=summarise(plain, truth, dataset.markup) if flip else None,
+        summary=summarise(judged.predicted, judged.true, dataset.markup, wanted.keys),
+        summary_other_flip=(
+            summarise(plain, judged.true, dataset.markup, wanted.keys) if wanted.flip else None
+        ),
         errors_box=errors,
-        faces=_views(dataset, members, landmarks, errors, views),
-        flip=flip,
+        faces=_views(dataset, members, judged, errors, wanted),
+        flip=wanted.flip,
+        judged=judged,
+    )
+
+
+def judged_faces(dataset: FaceDataset, found: Found, members: NDArray[np.int64], flip: bool) -> JudgedFaces:
+    """Some faces of a data set with what was found in them, both in the data set's order."""
+    samples = [dataset.index[position] for position in members.tolist()]
+    return JudgedFaces(
+        predicted=found.landmarks(flip)[members],
+        true=dataset.landmarks_image[members].astype(np.float64),
+        scores=found.scores[members],
+        covariances=found.covariances[members],
+        boxes=dataset.index.face_boxes[members],
+        subsets=[sample.subset for sample in samples],
+        captions=[sample.image_path.name for sample in samples],
     )
 
 
 def _views(
-    dataset: FaceDataset, members: NDArray[np.int64], landmarks_image: Floats, errors: Floats, worst: int
+    dataset: FaceDataset, members: NDArray[np.int64], judged: JudgedFaces, errors: Floats, wanted: Wanted
 ) -> list[FaceView]:
-    """The best, the median and the worst of some faces of a data set."""
+    """The best, the median and the worst of some faces of a data set, and those to leaf through."""
     order = np.argsort(errors, kind="stable")
-    few = min(worst // 2, len(order))
+    few = min(wanted.views // 2, len(order))
     middle = max((len(order) - few) // 2, 0)
     groups: list[tuple[Group, NDArray[np.int64]]] = [
         ("best", order[:few]),
         ("median", order[middle : middle + few]),
-        ("worst", order[::-1][:worst]),
+        ("worst", order[::-1][: wanted.views]),
+        ("leaf", order[::-1][: wanted.leaf]),
     ]
     views = []
     for group, chosen in groups:
         for rank in chosen.tolist():
-            position = int(members[rank])
-            item = dataset[(0, position)]
+            item = dataset[(0, int(members[rank]))]
             views.append(
                 FaceView(
                     group=group,
-                    caption=dataset.index[position].image_path.name,
+                    caption=judged.captions[rank],
                     image=item["image"].numpy(),
-                    predicted=transform(item["matrix"].double().numpy(), landmarks_image[rank]),
+                    predicted=transform(item["matrix"].double().numpy(), judged.predicted[rank]),
                     true=item["landmarks"].double().numpy(),
                     error=float(errors[rank]),
+                    score=float(judged.scores[rank].mean()),
                 )
             )
     return views

@@ -9,7 +9,7 @@ there, and fractional weights are never rounded to repeats.
 """
 
 from fanlight.distance import Normaliser, face_errors, normalise, point_errors, possible_normalisers
-from fanlight.metric.area import Rule
+from fanlight.metric.area import RULES, Rule
 from fanlight.metric.key import Kind, Metric, metric_key
 from fanlight.metric.paired import compare
 from fanlight.metric.summary import (
@@ -26,6 +26,7 @@ from fanlight.metric.values import auc, ced, failure_rate, macc, nme
 
 __all__ = [
     "PART_KEYS",
+    "RULES",
     "SUMMARY_KEYS",
     "USUAL_THRESHOLDS",
     "Kind",

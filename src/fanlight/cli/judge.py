@@ -1,0 +1,250 @@
+"""What ``fanlight eval`` and ``fanlight compare`` share: options, models, and predictions made before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fanlight.cli.console import err, out, progress_bar
+from fanlight.errors import InputError
+
+if TYPE_CHECKING:
+    from fanlight.checkpoint import Checkpoint
+    from fanlight.data.index import Index
+    from fanlight.distance import Normaliser
+    from fanlight.markup import Markup
+    from fanlight.metric import Rule
+    from fanlight.predict import Predictor
+    from fanlight.predictions import Origin, Predictions
+
+SHORT = {"diagonal": "box_diagonal", "height": "box_height"}
+
+Normalisers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--normaliser",
+        metavar="NAME",
+        help="Also give metrics by this length: box, interocular, interpupil, diagonal (of the box) or height "
+        "(of the box); may be repeated.",
+    ),
+]
+Thresholds = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--threshold",
+        metavar="T",
+        help="Also give areas, failures and accuracies at this fraction, such as 0.1; may be repeated.",
+    ),
+]
+Rules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--auc-rule",
+        metavar="RULE",
+        help="Also give areas by this rule: trapezoid, step, lua or simpson; may be repeated.",
+    ),
+]
+Flip = Annotated[
+    bool, typer.Option("--flip/--no-flip", help="Average each prediction with that of the mirrored face.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Workers = Annotated[int, typer.Option(min=0, help="Loader processes.")]
+IndexFile = Annotated[Path, typer.Option("--index", help="The index (TSV) that holds the partitions.")]
+Partitions = Annotated[
+    list[str],
+    typer.Option("--partition", metavar="SUBSET/SPLIT", help="What to judge on; may be repeated."),
+]
+Leaf = Annotated[
+    int, typer.Option("--faces", min=0, help="Faces of each partition to leaf through in the report.")
+]
+
+
+def asked_metrics(
+    markup: Markup,
+    normalisers: Sequence[str] | None,
+    thresholds: Sequence[float] | None,
+    rules: Sequence[str] | None,
+) -> list[str]:
+    """The keys of the usual metrics and of those that the options ask for.
+
+    Raises:
+        InputError: an option has a value that it does not know; all of them are told.
+    """
+    from fanlight.distance import NORMALISERS
+    from fanlight.metric import RULES, asked_keys
+
+    lengths = [SHORT.get(name, name) for name in normalisers or ()]
+    problems = [
+        f"--normaliser {name}: give one of box, interocular, interpupil, {', '.join(SHORT)}"
+        for name in lengths
+        if name not in NORMALISERS
+    ]
+    problems += [
+        f"--auc-rule {name}: give one of {', '.join(RULES)}" for name in rules or () if name not in RULES
+    ]
+    problems += [
+        f"--threshold {limit:g}: give a fraction of the normaliser between 0 and 1, such as 0.07"
+        for limit in thresholds or ()
+        if not 0 < limit <= 1
+    ]
+    if problems:
+        raise InputError.collect(problems, "these metrics are not possible:")
+    chosen: list[Normaliser] = [name for name in NORMALISERS if name in lengths]
+    by: list[Rule] = [name for name in RULES if name in (rules or ())]
+    return asked_keys(markup, chosen, thresholds or (), by)
+
+
+class Source:
+    """A model, or predictions that one made before.
+
+    Args:
+        model: a checkpoint, the name of a network, an ``.onnx`` file, or predictions in an ``.npz`` file.
+        index: the index to judge on.
+        device: where a model runs.
+
+    Attributes:
+        name: as given.
+        origin: what is known of who predicts.
+        predictor: the network; None for saved predictions.
+
+    Raises:
+        InputError: there is no such thing, or it cannot be used.
+    """
+
+    def __init__(self, model: str, index: Index, device: str) -> None:
+        from fanlight.device import resolve_device
+        from fanlight.predict import load
+        from fanlight.predictions import SUFFIX, load_predictions
+
+        self.name, self.index = model, index
+        self.predictor: Predictor | None = None
+        self._saved: Predictions | None = None
+        if Path(model).suffix.lower() == SUFFIX:
+            self._saved = load_predictions(model)
+            self.origin = self._saved.origin
+            return
+        onnx = Path(model).suffix.lower() == ".onnx"
+        where = None if onnx and device == "auto" else str(resolve_device(device))
+        self.predictor = load(model, where)
+        self.origin = _origin(model, self.predictor, index)
+
+    @property
+    def markup(self) -> Markup:
+        """Of the landmarks."""
+        return self.origin.markup
+
+    def predictions(self, partitions: Sequence[str], flip: bool, workers: int) -> Predictions:
+        """Those that were saved, or fresh ones of the partitions' faces."""
+        from fanlight.evaluate import predict_partitions
+
+        if self.predictor is None:
+            if self._saved is None:
+                raise InputError(f"{self.name}: neither a model nor predictions")
+            return self._saved
+        total = sum(self.index.select(partitions).partitions().values())
+        with progress_bar("judging", total) as bar:
+            return predict_partitions(
+                self.predictor, self.index, partitions, flip, workers, bar.advance, self.origin
+            )
+
+    def warn(self, partitions: Sequence[str], who: str = "") -> None:
+        """Say so when the faces judged are those the model learnt from or was chosen on."""
+        for name in partitions:
+            if name in self.origin.learnt_from:
+                err.print(
+                    f"[yellow]{who}{name}: the checkpoint learnt from these faces; "
+                    "the figures say nothing of others[/]"
+                )
+            elif name in self.origin.chosen_on:
+                err.print(
+                    f"[yellow]{who}{name}: the checkpoint was chosen on these faces; "
+                    "the figures are a little kind[/]"
+                )
+
+
+def check_labels(source: Source, faces: Index) -> None:
+    """Refuse labels of another mark-up in one sentence, not in one for each face."""
+    from fanlight.data.pts import read_pts
+
+    label, markup = faces[0].landmarks_path, source.markup
+    count = len(read_pts(label))
+    if count != markup.count:
+        raise InputError(
+            f"{label}: has {count} points, and the checkpoint predicts the {markup.count} of {markup.name}: "
+            "judge it on an index with labels of its own mark-up"
+        )
+
+
+def print_wide(table: Table, width: int) -> None:
+    """Print a table wide enough for every column: a pipe counts as 80 characters, and would wrap the figures."""
+    Console(width=max(out.width, width), highlight=False).print(table)
+
+
+def interval_text(value: dict[str, float]) -> str:
+    """``5.11 [4.85, 5.42]``, in percent."""
+    return f"{100 * value['value']:.2f} [{100 * value['low']:.2f}, {100 * value['high']:.2f}]"
+
+
+def title_of(model: str) -> str:
+    """RUN, best.ckpt - a run is told by its folder, not by the name that all best checkpoints share."""
+    path = Path(model)
+    folder = path.absolute().parent
+    return f"{folder.parent.name}, {path.name}" if folder.name == "checkpoints" else path.name
+
+
+def _origin(model: str, predictor: Predictor, index: Index) -> Origin:
+    """What is known of a model; most of it of a checkpoint."""
+    from fanlight.checkpoint import load_checkpoint
+    from fanlight.models import find
+    from fanlight.predictions import Origin
+
+    usage = predictor.usage
+    facts = {
+        "Input": f"{usage.input_size} px",
+        "Mark-up": f"{predictor.markup.name}, {predictor.markup.count} points",
+        "Crop": f"{usage.crop.scale:.3f} x {usage.crop.measure} of the face box's sides",
+    }
+    path = find(model)
+    if path.suffix.lower() == ".onnx":
+        return Origin(model, predictor.markup, usage.crop, usage.input_size, {"Network": "ONNX", **facts})
+    checkpoint = load_checkpoint(path)
+    learnt_from, chosen_on = _seen(checkpoint, index.sha256)
+    return Origin(
+        model,
+        predictor.markup,
+        usage.crop,
+        usage.input_size,
+        {**facts, **_facts(checkpoint)},
+        learnt_from,
+        chosen_on,
+    )
+
+
+def _facts(checkpoint: Checkpoint) -> dict[str, str]:
+    parameters = sum(tensor.numel() for tensor in checkpoint.build().parameters())
+    options, decoder = checkpoint.options, checkpoint.decoder
+    return {
+        "Network": f"FAN of {options.stacks} x {options.features} features, {parameters / 1e6:.2f} M parameters",
+        "Input": f"{options.input_size} px, heatmaps of {options.heatmap_size} px",
+        "Decoder": f"centroid, radius {decoder.radius:g}, gamma {decoder.gamma:g}, border {decoder.border}",
+        **{
+            name: str(checkpoint.provenance[key]) for name, key in _PROVENANCE if key in checkpoint.provenance
+        },
+    }
+
+
+def _seen(checkpoint: Checkpoint, index_sha256: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The partitions of an index that a checkpoint learnt from, and those it was chosen on."""
+    if checkpoint.provenance.get("index_sha256") != index_sha256:
+        return (), ()
+    data = checkpoint.recipe.get("data", {})
+    return tuple(data.get("train", ())), tuple(data.get("val", ()))
+
+
+_PROVENANCE = (("Trained by", "command"), ("fanlight", "fanlight"), ("PyTorch", "torch"))

@@ -1,0 +1,237 @@
+"""Predictions for the faces of an index, kept in a file so that they are made once and judged many ways.
+
+The file is a NumPy archive (.npz) of plain arrays; reading one runs no code. Its entries:
+
+- ``about``: JSON text: format, model, mark-up, crop rule, input size, the index's SHA-256, facts for reports;
+- ``lines``: (N,) int64, the line of each face in the index file, the header being line 1;
+- ``plain``: (N, L, 2) float64, landmarks in continuous image px, and ``mirrored``, the same from the mirrored
+  crops, missing where those were not run;
+- ``scores``: (N, L) float32 and ``covariances``: (N, L, 2, 2) float32, image px squared, of the plain crops.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanlight.data.index import Index
+from fanlight.errors import InputError
+from fanlight.geometry import CropRule, Floats
+from fanlight.markup import Markup
+
+FORMAT = "fanlight-predictions-1"
+SUFFIX = ".npz"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a network found in some faces.
+
+    Attributes:
+        positions: (N,) int64, which face each is: its position in an index, or in a file its line there.
+        plain: (N, L, 2), in image px, from the crops as they are.
+        mirrored: (N, L, 2), in image px, from the mirrored crops; None where those were not run.
+        scores: (N, L), heights of the heatmaps' peaks, plain crops.
+        covariances: (N, L, 2, 2), image px squared, how far the heatmaps spread, plain crops.
+    """
+
+    positions: NDArray[np.int64]
+    plain: Floats
+    mirrored: Floats | None
+    scores: Floats
+    covariances: Floats
+
+    def landmarks(self, flip: bool) -> Floats:
+        """(N, L, 2) in image px, averaged with those of the mirrored crops if ``flip``."""
+        return (self.plain + self.mirrored) / 2 if flip and self.mirrored is not None else self.plain
+
+    def take(self, rows: NDArray[np.int64]) -> Found:
+        """Some of the faces, in this order."""
+        mirrored = None if self.mirrored is None else self.mirrored[rows]
+        return Found(
+            self.positions[rows], self.plain[rows], mirrored, self.scores[rows], self.covariances[rows]
+        )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who predicted, and how its crops are made.
+
+    Attributes:
+        model: what to call it, such as the checkpoint's path.
+        markup: of the landmarks.
+        crop: rule from face boxes to crops.
+        input_size: side of the crops in px.
+        facts: for reports, such as the number of parameters.
+        learnt_from: partitions of this very index that it was trained on.
+        chosen_on: partitions of this very index that it was picked by.
+    """
+
+    model: str
+    markup: Markup
+    crop: CropRule = field(default_factory=CropRule)
+    input_size: int = 256
+    facts: Mapping[str, str] = field(default_factory=dict)
+    learnt_from: tuple[str, ...] = ()
+    chosen_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for the faces of an index, and where they come from.
+
+    Attributes:
+        origin: who predicted.
+        index_sha256: of the index file.
+        found: landmarks and scores; its positions are the faces' lines in the index file.
+    """
+
+    origin: Origin
+    index_sha256: str
+    found: Found
+
+    def of(self, faces: Index, flip: bool) -> Found:
+        """The predictions of some faces, in their order; positions count those faces.
+
+        Args:
+            faces: a selection of the index that was predicted.
+            flip: whether mirrored crops are needed.
+
+        Raises:
+            InputError: another index, faces that were not predicted, or no mirrored crops.
+        """
+        name = self.origin.model
+        if faces.sha256 != self.index_sha256:
+            raise InputError(
+                f"{name}: predicted for an index of the SHA-256 {self.index_sha256[:12]}..., and {faces.path} has "
+                f"{faces.sha256[:12]}...: it is another index, or has changed since; predict its faces anew"
+            )
+        order = np.argsort(self.found.positions)
+        at = np.searchsorted(self.found.positions, faces.line_numbers, sorter=order)
+        rows = order[np.minimum(at, len(order) - 1)]
+        missing = self.found.positions[rows] != faces.line_numbers
+        if missing.any():
+            there = {faces.partition_of(int(i)): 0 for i in np.flatnonzero(missing)}
+            raise InputError(
+                f"{name}: holds no predictions for {int(missing.sum())} of the {len(faces)} faces asked for "
+                f"(of {', '.join(there)}); its {len(order)} faces are others: predict these as well"
+            )
+        if flip and self.found.mirrored is None:
+            raise InputError(
+                f"{name}: was predicted without mirrored faces: add --no-flip, or predict with --flip"
+            )
+        return replace(self.found.take(rows), positions=np.arange(len(faces)))
+
+
+def save_predictions(path: str | PathLike[str], predictions: Predictions) -> Path:
+    """Write predictions as one file, whole or not at all.
+
+    Raises:
+        InputError: the name does not end in .npz, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise InputError(f"{path}: predictions are kept in NumPy archives: give a name that ends in {SUFFIX}")
+    origin = predictions.origin
+    about = {
+        **vars(origin),
+        "format": FORMAT,
+        "markup": origin.markup.to_dict(),
+        "crop": asdict(origin.crop),
+        "facts": dict(origin.facts),
+        "index_sha256": predictions.index_sha256,
+    }
+    found = predictions.found
+    arrays: dict[str, NDArray[Any]] = {
+        "about": np.array(json.dumps(about)),
+        "lines": found.positions,
+        "plain": found.plain,
+        "scores": found.scores.astype(np.float32),
+        "covariances": found.covariances.astype(np.float32),
+    }
+    if found.mirrored is not None:
+        arrays["mirrored"] = found.mirrored
+    side = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, side = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        os.chmod(side, 0o644)
+        os.replace(side, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write the predictions: {error}") from None
+    finally:
+        if side:
+            Path(side).unlink(missing_ok=True)
+    return path
+
+
+def load_predictions(path: str | PathLike[str]) -> Predictions:
+    """Read predictions, without executing code.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds something else.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        about = json.loads(str(arrays.pop("about")))
+        if about.pop("format") != FORMAT:
+            raise InputError(f"{path}: predictions of another format, not {FORMAT}: make them anew")
+        sha256 = str(about.pop("index_sha256"))
+        about["markup"], about["crop"] = Markup.from_dict(about["markup"]), CropRule(**about["crop"])
+        about |= {name: tuple(about[name]) for name in ("learnt_from", "chosen_on")}
+        found = _checked(arrays, about["markup"].count)
+        return Predictions(Origin(**about), sha256, found)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file of predictions") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") if str(path) not in str(error) else error from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(
+            f"{path}: not predictions that can be read ({error}): give a file that "
+            "fanlight eval --save-predictions wrote"
+        ) from None
+
+
+def _checked(arrays: Mapping[str, NDArray[Any]], points: int) -> Found:
+    """The arrays of a file, if they fit each other and the mark-up."""
+    faces = len(arrays["lines"])
+    shapes = {
+        "lines": (faces,),
+        "plain": (faces, points, 2),
+        "mirrored": (faces, points, 2),
+        "scores": (faces, points),
+        "covariances": (faces, points, 2, 2),
+    }
+    for name, shape in shapes.items():
+        array = arrays.get(name)
+        if array is None and name == "mirrored":
+            continue
+        if array is None or array.shape != shape or array.dtype.kind not in "if":
+            given = "missing" if array is None else f"of shape {array.shape} and type {array.dtype}"
+            raise InputError(f"{name} is {given}: expected {shape}")
+        if not np.isfinite(array).all():
+            raise InputError(f"{name} holds values that are not finite")
+    if not faces:
+        raise InputError("holds no faces")
+    mirrored = arrays.get("mirrored")
+    return Found(
+        arrays["lines"].astype(np.int64),
+        arrays["plain"].astype(np.float64),
+        None if mirrored is None else mirrored.astype(np.float64),
+        arrays["scores"].astype(np.float64),
+        arrays["covariances"].astype(np.float64),
+    )
