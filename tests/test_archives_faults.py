@@ -523,3 +523,49 @@ def test_the_report_is_text_that_says_where_boxes_come_from(tmp_path: Path, prep
     assert report.splitlines()[0] == "fanlight data prepare cofw"
     assert "face boxes: 4 from the archive" in report
     assert json.dumps(report)  # plain text
+
+
+class TestPage:
+    """What docs/data.md says."""
+
+    PAGE = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+
+    def test_its_commands_are_understood(self, tmp_path: Path, prepare: Run) -> None:
+        commands = [line for line in self.PAGE.splitlines() if line.startswith("fanlight data prepare")]
+        assert len(commands) == 6
+        for command in commands:
+            words = command.split()[3:]
+            words[words.index("--root") + 1] = str(tmp_path / "none")
+            code, _, err = prepare(*words)
+            assert code == 2
+            problems = [line for line in err.splitlines() if line.startswith("  - ")]
+            assert all("no such file or folder" in line for line in problems), err
+
+    def test_its_csv(self, tmp_path: Path, prepare: Run) -> None:
+        text = next(block for block in self.PAGE.split("```") if block.lstrip().startswith("image,"))
+        (tmp_path / "faces.csv").write_text(text.lstrip())
+        make.write_photo(tmp_path / "a.jpg", "aflw19", 0)
+        code, out, _ = prepare("csv", "--root", tmp_path / "faces.csv", "--out", tmp_path / "out")
+        assert code == 0
+        assert "face boxes: 1 from the archive" in out
+
+    def test_its_numbers_are_the_code_s(self) -> None:
+        from fanlight.data.archives import cofw, w300, w300lp, w300vw, wflw
+        from fanlight.data.archives.kinds import KINDS
+
+        rows = {}
+        for line in self.PAGE.splitlines():
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if len(cells) == 6 and cells[0] in KINDS:
+                rows[cells[0]] = cells[1]
+        assert set(rows) == set(KINDS)
+        counts = {part.subset + "/" + part.split: part.count for part in w300.TRAIN_AND_VAL}
+        train = sum(count for name, count in counts.items() if name.endswith("train"))
+        common = sum(count for name, count in counts.items() if name.endswith("val"))
+        test = sum(part.count for part in w300.TEST)
+        assert rows["300w"] == f"{train} train, {common + w300.IBUG.count} val, {test} test"
+        assert rows["helen-lfpw-afw"] == f"{train} train, {common} val"
+        assert rows["300w-lp"] == f"{sum(w300lp.COUNTS.values()):,}, as many mirrored"
+        for kind, numbers in (("wflw", wflw.COUNTS), ("cofw", cofw.COUNTS)):
+            assert rows[kind] == f"{numbers['train']} train, {numbers['test']} test"
+        assert rows["300vw"] == f"{sum(w300vw.VIDEOS.values())} videos"

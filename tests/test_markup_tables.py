@@ -197,3 +197,12 @@ class TestProjection:
         face = SHAPES["cofw29"]()
         expected = [face[28], (face[25] + 3 * face[26]) / 4]
         np.testing.assert_allclose(Projection.load("cofw29", mouth, path).apply(face), expected)
+
+    def test_the_page(self) -> None:
+        page = (Path(__file__).parent.parent / "docs" / "markup.md").read_text(encoding="utf-8")
+        code = next(block for block in page.split("```") if block.startswith("python\n"))
+        names: dict[str, object] = {"landmarks98": SHAPES["wflw98"]()}
+        exec(code.removeprefix("python\n"), names)
+        assert np.shape(names["landmarks68"]) == (68, 2)
+        listed = re.findall(r"^\| (\w+\d+) \|", page, re.MULTILINE)
+        assert sorted(listed) == list(Markup.names())
