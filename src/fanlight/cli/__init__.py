@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from fanlight import __version__
-from fanlight.cli import data, evaluate, models, predict, serve, train
+from fanlight.cli import compare, data, evaluate, export, models, predict, serve, train
 from fanlight.cli.console import err, out
 from fanlight.errors import InputError
 
@@ -21,8 +21,10 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
 app.command("models")(models.models)
+app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.add_typer(data.app, name="data")
 
