@@ -30,7 +30,9 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 8000,
     detector: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What finds faces.", show_default="the first that is installed"),
+        typer.Option(
+            metavar="NAME", help='What finds faces; "none" goes without.', show_default="the best installed"
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
@@ -54,9 +56,7 @@ def serve(
         url = address(listener)
         for name in shelf.predictors:
             out.print(f"model     {name}")
-        out.print(
-            f"detector  {shelf.detector_name or 'none installed: draw boxes, or pip install fanlight[detect]'}"
-        )
+        out.print(f"detector  {shelf.detector_name or 'none: draw a box around each face'}")
         out.print(f"page      {url}   (Ctrl-C ends it)")
         if not is_loopback(listener):
             err.print(
@@ -75,12 +75,12 @@ def serve(
 
 def _fill(models: list[str], device: str, detector: str | None) -> Shelf:
     """Load the networks: those asked for, then those that come with fanlight."""
-    from fanlight.device import resolve_device
     from fanlight.models import DEFAULT, names
     from fanlight.predict import load
     from fanlight.web.work import Shelf, shelf_names
 
-    device = resolve_device(device)
     wanted = list(dict.fromkeys([*models, *names()])) or [DEFAULT]
-    predictors = [load(model, device) for model in wanted]
-    return Shelf(dict(zip(shelf_names(wanted), predictors, strict=True)), detector)
+    predictors = [load(model, None if device == "auto" else device) for model in wanted]
+    called = shelf_names(wanted)
+    compare = called[1] if len(set(models)) > 1 else None
+    return Shelf(dict(zip(called, predictors, strict=True)), detector, compare)

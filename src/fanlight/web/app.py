@@ -54,6 +54,7 @@ class Desk:
 
     def __init__(self) -> None:
         self._limiter = anyio.CapacityLimiter(1)
+        self._present = 0  # those that wait, and the one at work
 
     async def do(self, job: Callable[..., Result], *arguments: object) -> Result:
         """The job's result.
@@ -61,14 +62,17 @@ class Desk:
         Raises:
             RefusedError: too many are waiting.
         """
-        if self._limiter.statistics().tasks_waiting >= MAX_WAITING:
+        if self._present > MAX_WAITING:
             raise RefusedError(
                 503, f"busy: {MAX_WAITING} requests are waiting already; try again in a moment"
             )
+        self._present += 1
         try:
             return await anyio.to_thread.run_sync(functools.partial(job, *arguments), limiter=self._limiter)
         except InputError as error:
             raise RefusedError(422, str(error)) from None
+        finally:
+            self._present -= 1
 
 
 def make_app(shelf: work.Shelf) -> FastAPI:
@@ -126,7 +130,9 @@ def _add_api(app: FastAPI, shelf: work.Shelf, desk: Desk) -> None:
     async def models() -> Models:
         """The networks, the detector and the limits."""
         limits = Limits(bytes=work.MAX_BYTES, pixels=work.MAX_PIXELS, boxes=work.MAX_BOXES)
-        return Models(models=shelf.describe(), detector=shelf.detector_name, limits=limits)
+        return Models(
+            models=shelf.describe(), detector=shelf.detector_name, compare=shelf.compare, limits=limits
+        )
 
     @app.post("/api/predict")
     async def predict(

@@ -46,8 +46,9 @@ class Models(BaseModel):
     """What this server can do."""
 
     models: list[ModelInfo]
-    detector: str | None = Field(
-        description="finds the faces where no boxes are sent; none is installed if null"
+    detector: str | None = Field(description="finds the faces where no boxes are sent; there is none if null")
+    compare: str | None = Field(
+        description="the network that the page compares the first one with, to begin with"
     )
     limits: Limits
 

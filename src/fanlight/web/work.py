@@ -37,20 +37,20 @@ class Shelf:
 
     Args:
         predictors: by the names that the page shows; the first one is taken where none is asked for.
-        detector: name of the detector; the first that is installed, if any, when None.
+        detector: name of the detector; the best that is installed when None; "none" goes without.
+        compare: name of the network that the page compares the first one with, to begin with.
 
     Raises:
         InputError: there is no detector of that name, or it is not installed.
     """
 
-    def __init__(self, predictors: dict[str, Predictor], detector: str | None = None) -> None:
-        self.predictors = predictors
+    def __init__(
+        self, predictors: dict[str, Predictor], detector: str | None = None, compare: str | None = None
+    ) -> None:
+        self.predictors, self.compare = predictors, compare
         self.detector_name = None
-        try:
+        if detector != "none":
             self.detector_name, self._detect = find_detector(detector)
-        except InputError:
-            if detector is not None:
-                raise
 
     def get(self, model: str | None) -> tuple[str, Predictor]:
         """A network and its name; the first one when None."""
@@ -65,8 +65,7 @@ class Shelf:
         if self.detector_name is None:
             raise RefusedError(
                 422,
-                'no face detector is installed here: send boxes (or "whole" for the whole photo as one face), '
-                "or install one: pip install 'fanlight[detect]'",
+                'this server runs without a face detector: send boxes, or "whole" for the whole photo as one face',
             )
         return detect_faces(self._detect, image)
 
