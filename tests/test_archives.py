@@ -227,6 +227,7 @@ class TestWFLW:
             "1_Handshaking_b_2.jpg"
         ]
         assert all(s.image_path.is_file() for s in blurred)
+        assert sorted(path.stem for path in (tmp_path / "out/attributes").iterdir()) == ["blur", "pose"]
 
     def test_as_tar_files_and_with_another_convention(self, tmp_path: Path) -> None:
         placed = make.make_wflw(tmp_path / "WFLW")

@@ -14,6 +14,8 @@ from scipy.io import savemat
 
 from archives import builders as make
 from fanlight.cli import main
+from fanlight.cli.prepare import Archive
+from fanlight.data.archives.kinds import KINDS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -311,6 +313,12 @@ CASES: list[tuple[str, Spoil, str, str]] = [
         "a.jpg",
         "a landmark a million pixels away",
     ),
+    (
+        "csv",
+        written("faces.csv", CSV_HEADER + "a.jpg,1,2,0,9,20,30,40,50\n"),
+        "a.jpg",
+        "[1.0, 2.0, 0.0, 9.0] is not",
+    ),
     ("folder", written("a.pts", "version: 1\nn_points: 1\n{\n1 nan\n}"), "a.pts:4", "two finite numbers"),
 ]
 
@@ -356,6 +364,10 @@ class TestEveryKind:
         code, _, err = prepare(kind, "--root", tmp_path / "notes.txt", "--out", tmp_path / "out")
         assert code == 2
         assert "notes.txt" in err
+
+
+def test_the_command_knows_every_kind() -> None:
+    assert [archive.value for archive in Archive] == list(KINDS) == list(BUILD)
 
 
 def test_all_faults_are_told_at_once_and_can_be_skipped(tmp_path: Path, prepare: Run) -> None:
@@ -503,7 +515,7 @@ class TestDetector:
         assert code == 0, err
         found = int(out.partition("face boxes: ")[2].split()[0])
         assert found >= 10
-        assert f"face boxes by the detector {chosen}" in err
+        assert f"from the detector {chosen}" in out
 
 
 def find_dots(image: np.ndarray) -> list[list[float]]:
@@ -551,7 +563,6 @@ class TestPage:
 
     def test_its_numbers_are_the_code_s(self) -> None:
         from fanlight.data.archives import cofw, w300, w300lp, w300vw, wflw
-        from fanlight.data.archives.kinds import KINDS
 
         rows = {}
         for line in self.PAGE.splitlines():

@@ -114,7 +114,7 @@ class TestDamage:
         with pytest.raises(InputError, match="cells more than 8 deep"):
             read_mat(tmp_path / "a.mat", "a")
 
-    @settings(deadline=None, max_examples=400)
+    @settings(deadline=None, max_examples=150)
     @given(st.data())
     def test_changed_bytes(self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
         """scipy's reader crashes the process on some of these."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fanlight.cli.console import err, out, progress_bar
+from fanlight.cli.console import out, progress_bar
 
 if TYPE_CHECKING:
     from fanlight.data.archives.boxes import FindBox
@@ -108,8 +108,8 @@ def prepare(
     _print(prepared, folder)
 
 
-def _detector(name: str | None) -> FindBox:
-    """What finds the box of a labelled face.
+def _detector(name: str | None) -> tuple[str, FindBox]:
+    """A detector's name, and what finds the box of a labelled face by it.
 
     Raises:
         InputError: no detector is installed.
@@ -123,12 +123,11 @@ def _detector(name: str | None) -> FindBox:
         chosen, detect = find_detector(name)
     except InputError as error:
         raise InputError(f"{error}; or take boxes from the landmarks: --boxes landmarks") from None
-    err.print(f"face boxes by the detector {chosen}")
 
     def find(photo: Path, landmarks: Any) -> Any:
         return choose_box(detect_faces(detect, read_image(photo)), landmarks)
 
-    return find
+    return chosen, find
 
 
 def _print(prepared: Prepared, folder: Path) -> None:

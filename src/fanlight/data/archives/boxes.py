@@ -77,7 +77,7 @@ def _iou(one: Box, other: Box) -> float:
     return width * height / (areas - width * height)
 
 
-def _no_detector() -> FindBox:
+def _no_detector() -> tuple[str, FindBox]:
     raise InputError("there is no face detector: ask for boxes from the landmarks (--boxes landmarks)")
 
 
@@ -88,14 +88,14 @@ class Way:
     Attributes:
         boxes: where boxes come from; None: from the archive, and for faces without from the detector.
         missed: what becomes of a face that the detector does not find.
-        detector: makes what asks the detector: the box of the face with these landmarks in this photo, or None.
+        detector: makes the detector: its name, and what finds the box of the face with these landmarks in a photo.
         copy: put copies of the photos and labels into the new folder.
         skip_faulty: leave faces out whose labels cannot be used, instead of giving up.
     """
 
     boxes: Boxes | None = None
     missed: Missed = "leave-out"
-    detector: Callable[[], FindBox] = _no_detector
+    detector: Callable[[], tuple[str, FindBox]] = _no_detector
     copy: bool = False
     skip_faulty: bool = False
 
@@ -104,7 +104,7 @@ def give_boxes(contents: Contents, way: Way, markup: Markup | None, boxing: Prog
     """Give each face a box, drop those that get none, and count how many came from where."""
     origins: Counter[str] = Counter()
     kept: list[int] = []
-    finder: FindBox | None = None
+    finder: tuple[str, FindBox] | None = None
     for position, face in enumerate(contents.faces):
         boxing(position, len(contents.faces))
         given = face.box if way.boxes in (None, "archive") else None
@@ -115,7 +115,7 @@ def give_boxes(contents: Contents, way: Way, markup: Markup | None, boxing: Prog
         if origin == "detector":
             finder = finder or way.detector()
             try:
-                given = finder(face.photo, face.landmarks)
+                given = finder[1](face.photo, face.landmarks)
             except InputError as error:
                 contents.problems.append(str(error))
                 continue
@@ -128,6 +128,6 @@ def give_boxes(contents: Contents, way: Way, markup: Markup | None, boxing: Prog
             given, origin = box_of_landmarks(face.landmarks, markup), "landmarks"
         face.box = given
         kept.append(position)
-        origins[origin] += 1
+        origins[f"detector {finder[0]}" if origin == "detector" and finder else origin] += 1
     contents.keep(kept)
     return dict(origins)

@@ -14,6 +14,7 @@ pixel centres at whole numbers (dlib, OpenCV), -0.5 for those counted from 1 (MA
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from pathlib import Path
@@ -46,12 +47,13 @@ def read(request: Request) -> Contents:
 def _read_table(request: Request, file: Path, text: str, split: str, contents: Contents) -> None:
     header = text.partition("\n")[0]
     separator = max(",;\t", key=header.count)
-    rows = csv.reader(text.splitlines(), delimiter=separator)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     columns = [name.strip().lower() for name in next(rows, [])]
     photo_column, points, box = _columns(file, columns)
-    for number, row in enumerate(rows, 2):
+    for row in rows:
         if not any(row):
             continue
+        number = rows.line_num
         where = f"{file}:{number}"
         try:
             if len(row) != len(columns):

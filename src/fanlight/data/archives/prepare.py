@@ -27,7 +27,7 @@ from fanlight.data.index import Index, Sample
 from fanlight.data.pts import write_pts
 from fanlight.data.tsv import write_atomically
 from fanlight.errors import InputError
-from fanlight.geometry import FARTHEST_PX
+from fanlight.geometry import FARTHEST_PX, check_box
 from fanlight.markup import Markup
 
 
@@ -90,6 +90,8 @@ def _prepare(kind: str, request: Request, out: Path, way: Way, boxing: Progress)
     samples = _write_files(contents.faces, stage, way.copy)
     Index.write(stage / "index.tsv", samples)
     for name, positions in contents.groups.items():
+        if not positions:
+            continue  # an index of no faces is none
         (stage / name).parent.mkdir(parents=True, exist_ok=True)
         Index.write(stage / name, [samples[i] for i in positions])
     for name, text in contents.sidecars.items():
@@ -179,9 +181,20 @@ def _check_faces(contents: Contents, markup: Markup | None) -> None:
             )
         elif np.abs(face.landmarks).max() >= FARTHEST_PX:
             contents.problems.append(f"{where}: has a landmark a million pixels away")
+        elif fault := _box_fault(face):
+            contents.problems.append(f"{where}: {fault}")
         else:
             good.append(position)
     contents.keep(good)
+
+
+def _box_fault(face: Face) -> str:
+    """What is wrong with the box that the archive gives, if it gives one."""
+    try:
+        face.box = None if face.box is None else check_box(face.box)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _check_problems(contents: Contents, root: Path, way: Way, listed: int = 30) -> None:
