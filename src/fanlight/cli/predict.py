@@ -90,8 +90,11 @@ def predict(
 ) -> None:
     """Find landmarks in photos and videos.
 
-    Photos: NAME.pts (NAME_2.pts ... for more faces) and NAME_overlay.png for each, landmarks.csv and
-    landmarks.json for all. Videos: NAME.csv and NAME_overlay.mp4 or .webm.
+    Of a photo: NAME.pts (NAME_2.pts ... for more faces), NAME_overlay.png.
+
+    Of all photos, with --format: landmarks.csv, landmarks.json.
+
+    Of a video: NAME.csv, NAME_overlay.mp4 or .webm.
     """
     from fanlight.cli.clip import ClipOptions, predict_clip
     from fanlight.predict import load
