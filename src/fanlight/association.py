@@ -27,9 +27,6 @@ MIN_SIZE_PX = 8.0
 MIN_INSIDE = 0.5
 """Share of the landmarks' bounding box that has to be inside the picture."""
 
-REACH = 1.0
-"""Face sizes from where it is expected within which a hidden face may turn up again."""
-
 
 def bounds(landmarks: ArrayLike) -> Box:
     """Bounding box of landmarks (L, 2): left, top, right, bottom."""
@@ -95,13 +92,14 @@ def doubles(found: Sequence[Floats], expected: Sequence[Floats]) -> set[int]:
 
 
 def pair(
-    hidden: Sequence[Floats], expected: Sequence[Floats], found: Sequence[Floats]
+    hidden: Sequence[Floats], expected: Sequence[Floats], reach: Sequence[float], found: Sequence[Floats]
 ) -> list[tuple[int, int]]:
     """Match hidden faces with found ones, the nearest first.
 
     Args:
         hidden: (L, 2) landmarks of each hidden face when it was last seen.
         expected: (x, y) centre of each by now, going by how it moved.
+        reach: how far from there each may be, in its sizes.
         found: (L, 2) landmarks of faces that are not yet known.
 
     Returns:
@@ -113,7 +111,7 @@ def pair(
         for j, other in enumerate(found):
             small, large = sorted((face_size(one), face_size(other)))
             distance = float(np.linalg.norm(centre(other) - place)) / max(face_size(one), 1e-9)
-            if distance < REACH and large < GROWTH**2 * small:
+            if distance < reach[i] and large < GROWTH**2 * small:
                 options.append((distance, i, j))
     pairs: list[tuple[int, int]] = []
     for _, i, j in sorted(options):

@@ -31,7 +31,7 @@ class OneEuro:
         speed_cutoff_hz: cutoff frequency of the filter that the speed goes through, > 0.
     """
 
-    min_cutoff_hz: float = 1.5
+    min_cutoff_hz: float = 1.0
     beta: float = 20.0
     speed_cutoff_hz: float = 1.0
 

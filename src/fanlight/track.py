@@ -31,7 +31,7 @@ from fanlight.association import (
     pair,
     relation,
 )
-from fanlight.detect import detect_faces, find_detector
+from fanlight.detect import Detector, detect_faces, find_detector
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, Floats, check_box
 from fanlight.predict import Face, Predictor
@@ -46,6 +46,9 @@ MIN_OVERLAP = 0.3
 VELOCITY_S = 0.2
 """Seconds over which a face's velocity is averaged, to tell where it is when something hides it."""
 
+REACH = 1.0
+"""Face sizes from where it is expected within which a hidden face may turn up again; each second adds as many."""
+
 _SQUARE = CropRule(scale=1.0)  # for a box that is the crop's square already
 
 
@@ -54,9 +57,11 @@ class TrackOptions:
     """How faces are followed.
 
     Attributes:
-        detect_every: the detector looks at one in so many frames, and at each one while a face is lost.
+        detect_every: the detector looks at one in so many frames, at once when a face is lost, and then three
+            times as often until it is found.
         max_faces: no more faces than this; any number when None.
-        min_score: mean score of the landmarks below which a face is lost, and a detected box is not a face.
+        begin_score: mean score of the landmarks below which a detected box is no face, or none that can be seen.
+        min_score: mean score of the landmarks below which a face that is followed is lost.
         keep_s: seconds for which a lost face keeps its id; the detector may find it again in that time.
         flip: see ``Predictor.predict``.
         smooth: settings of the smoothing; none when None.
@@ -64,8 +69,9 @@ class TrackOptions:
 
     detect_every: int = 10
     max_faces: int | None = None
-    min_score: float = 0.25
-    keep_s: float = 1.0
+    begin_score: float = 0.7
+    min_score: float = 0.6
+    keep_s: float = 2.0
     flip: bool = False
     smooth: OneEuro | None = None
 
@@ -75,8 +81,9 @@ class TrackOptions:
             problems.append(f"detect_every = {self.detect_every}: must be 1 or more")
         if self.max_faces is not None and self.max_faces < 1:
             problems.append(f"max_faces = {self.max_faces}: must be 1 or more")
-        if not 0 <= self.min_score < math.inf:
-            problems.append(f"min_score = {self.min_score}: must be 0 or more")
+        for name, score in (("begin_score", self.begin_score), ("min_score", self.min_score)):
+            if not 0 <= score < math.inf:
+                problems.append(f"{name} = {score}: must be 0 or more")
         if not 0 <= self.keep_s < math.inf:
             problems.append(f"keep_s = {self.keep_s}: must be 0 or more")
         if problems:
@@ -132,7 +139,7 @@ class Tracker:
     In each frame, a face is looked for where it was in the frame before: its crop comes from its last
     landmarks' bounding box, by the network's own rule for such boxes (``usage.crops["landmarks"]``), or else
     by one that keeps the square of its first crop where it was relative to the landmarks. The detector looks
-    now and then for new faces, and at once and in each frame for those that were lost. A face is lost when
+    now and then for new faces, and at once for those that were lost. A face is lost when
     its scores fall below ``min_score``, when it jumps, or when it shows the landmarks of another; it ends
     when it leaves the picture or is not found again in ``keep_s``.
 
@@ -144,6 +151,7 @@ class Tracker:
     def __init__(self, predictor: Predictor, options: TrackOptions | None = None) -> None:
         self.predictor, self.options = predictor, options or TrackOptions()
         self._tracks: list[_Track] = []
+        self._detector: tuple[str, Detector] | None = None
         self._ids, self._time_s = 0, -math.inf
         self._until_detection = 0
 
@@ -168,12 +176,13 @@ class Tracker:
                 f"a frame at {time_s} s comes after one at {self._time_s} s: give each frame a later time"
             )
         self._time_s = time_s
+        self._tracks = [t for t in self._tracks if not t.hidden or time_s - t.time_s < self.options.keep_s]
         seen = self._follow(image)
         self._until_detection -= 1
         if boxes is not None or self._is_due():
             seen += self._detect(image, boxes, seen)
-            self._until_detection = self.options.detect_every
-        self._tracks = [t for t in self._tracks if not t.hidden or time_s - t.time_s < self.options.keep_s]
+            lost = any(track.hidden for track in self._tracks)
+            self._until_detection = max(1, self.options.detect_every // (3 if lost else 1))
         return sorted(seen, key=lambda tracked: tracked.id)
 
     def _is_due(self) -> bool:
@@ -181,7 +190,7 @@ class Tracker:
         followed = sum(not track.hidden for track in self._tracks)
         if self.options.max_faces is not None and followed >= self.options.max_faces:
             return False
-        return self._until_detection <= 0 or followed < len(self._tracks)
+        return self._until_detection <= 0
 
     def _follow(self, image: NDArray[np.uint8]) -> list[Tracked]:
         """Look for the known faces where they were."""
@@ -190,14 +199,18 @@ class Tracker:
         for track, face in zip(
             tracks, self._predict(image, [track.square() for track in tracks]), strict=True
         ):
-            track.hidden = not (self._is_face(face) and is_step(track.landmarks, face.landmarks))
+            track.hidden = not (
+                _is_face(face, self.options.min_score) and is_step(track.landmarks, face.landmarks)
+            )
             if is_outside(face.landmarks, image):
                 self._tracks.remove(track)
             elif not track.hidden:
                 found.append((track, face))
+            else:
+                self._until_detection = 0
         places = [face.landmarks for _, face in found]
         for number in doubles(places, [track.expected(self._time_s) for track, _ in found]):
-            found[number][0].hidden = True
+            found[number][0].hidden, self._until_detection = True, 0
         seen = [(track, face) for track, face in found if not track.hidden]
         for track, face in seen:
             track.follow(face.landmarks, self._time_s)
@@ -210,7 +223,10 @@ class Tracker:
         fresh = self._fresh(image, boxes, seen)
         hidden = [track for track in self._tracks if track.hidden]
         expected = [track.expected(self._time_s) for track in hidden]
-        again = pair([track.landmarks for track in hidden], expected, [face.landmarks for face, _ in fresh])
+        reach = [REACH * (1 + self._time_s - track.time_s) for track in hidden]
+        again = pair(
+            [track.landmarks for track in hidden], expected, reach, [face.landmarks for face, _ in fresh]
+        )
         known = {number: hidden[i] for i, number in again}
         room = math.inf if self.options.max_faces is None else self.options.max_faces - len(seen)
         begun: list[Tracked] = []
@@ -243,7 +259,7 @@ class Tracker:
         fresh = []
         own = self.predictor.usage.crops.get("landmarks")
         for square, face in zip(squares, self._predict(image, squares), strict=True):
-            usable = self._is_face(face) and not is_outside(face.landmarks, image)
+            usable = _is_face(face, self.options.begin_score) and not is_outside(face.landmarks, image)
             if usable and not any(is_same(face.landmarks, place) for place in places):
                 fresh.append((face, own or relation(square, face.landmarks)))
                 places.append(face.landmarks)
@@ -253,7 +269,7 @@ class Tracker:
         usage = self.predictor.usage
         if boxes is not None:
             return [check_box(box) for box in np.asarray(boxes, np.float64).reshape(-1, 4)], usage.crop
-        name, detector = find_detector(self.predictor.detector)
+        name, detector = self._detector = self._detector or find_detector(self.predictor.detector)
         return detect_faces(detector, image), usage.crops.get(name, usage.crop)
 
     def _predict(self, image: NDArray[np.uint8], squares: Sequence[Square]) -> list[Face]:
@@ -262,10 +278,6 @@ class Tracker:
             return []
         boxes = [(x - side / 2, y - side / 2, x + side / 2, y + side / 2) for x, y, side in squares]
         return self.predictor.predict(image, boxes, flip=self.options.flip, crop=_SQUARE)
-
-    def _is_face(self, face: Face) -> bool:
-        sure = float(face.scores.mean()) >= self.options.min_score
-        return sure and face_size(face.landmarks) >= MIN_SIZE_PX
 
     def _new(self, face: Face) -> _Track:
         self._ids += 1
@@ -277,6 +289,10 @@ class Tracker:
         measured = face.landmarks
         smooth = track.smoother(measured, self._time_s) if track.smoother else measured
         return Tracked(track.id, replace(face, landmarks=smooth, box=np.array(bounds(smooth))), measured)
+
+
+def _is_face(face: Face, least: float) -> bool:
+    return float(face.scores.mean()) >= least and face_size(face.landmarks) >= MIN_SIZE_PX
 
 
 def track_clip(

@@ -46,9 +46,9 @@ class ClipWriter:
             raise InputError(f"{self.path}: cannot write the clip: {error.strerror}") from None
         try:
             self._file = kinds[self.path.suffix.lower()](str(self._part.absolute()), self.size, fps)
-        except BaseException:
-            self._part.unlink(missing_ok=True)
-            raise
+        except InputError as error:
+            self._part.unlink()
+            raise InputError(f"{self.path}: {error}") from None
 
     def write(self, image: NDArray[np.uint8], time_s: float) -> None:
         """Add a frame, (H, W, 3) uint8 RGB; one of another size than the clip's is scaled to it."""
@@ -95,9 +95,7 @@ class _H264:
         try:
             import av
         except ImportError:
-            raise InputError(
-                f"{path}: .mp4 needs PyAV: pip install 'fanlight[video]', or choose .webm"
-            ) from None
+            raise InputError("needs PyAV: pip install 'fanlight[video]', or choose .webm") from None
         self._av, self._base = av, Fraction(1, self.TICKS)
         self._container = av.open(path, "w")
         rate = Fraction(fps).limit_denominator(1001)
@@ -127,7 +125,7 @@ class _VP8:
         with _silent_stderr():  # OpenCV says there that it does not know its own tag in a .webm
             self._writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"VP80"), fps, size)
         if not self._writer.isOpened():
-            raise InputError(f"{path}: OpenCV cannot write VP8 here: pip install 'fanlight[video]' for .mp4")
+            raise InputError("OpenCV cannot write VP8 here: pip install 'fanlight[video]', and choose .mp4")
 
     def write(self, image: NDArray[np.uint8], time_s: float) -> None:
         self._skipped_s += max(0.0, time_s - self._last - _LONGEST_STILL_S)
