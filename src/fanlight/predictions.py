@@ -133,6 +133,16 @@ class Predictions:
         return replace(self.found.take(rows), positions=np.arange(len(faces)))
 
 
+def check_name(path: Path) -> None:
+    """Refuse a name that would not be known again as predictions.
+
+    Raises:
+        InputError: it does not end in .npz.
+    """
+    if path.suffix != SUFFIX:
+        raise InputError(f"{path}: predictions are kept in NumPy archives: give a name that ends in {SUFFIX}")
+
+
 def save_predictions(path: str | PathLike[str], predictions: Predictions) -> Path:
     """Write predictions as one file, whole or not at all.
 
@@ -140,8 +150,7 @@ def save_predictions(path: str | PathLike[str], predictions: Predictions) -> Pat
         InputError: the name does not end in .npz, or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix != SUFFIX:
-        raise InputError(f"{path}: predictions are kept in NumPy archives: give a name that ends in {SUFFIX}")
+    check_name(path)
     origin = predictions.origin
     about = {
         **vars(origin),

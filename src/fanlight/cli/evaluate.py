@@ -54,8 +54,11 @@ def evaluate(
     from fanlight.data.index import Index
     from fanlight.evaluate import judge as judge_predictions
     from fanlight.judged import Wanted
+    from fanlight.predictions import check_name
     from fanlight.predictions import save_predictions as save
 
+    if save_predictions:
+        check_name(save_predictions)
     whole = Index.read(index)
     chosen = whole.select(partition)
     partitions = list(chosen.partitions())
@@ -94,7 +97,8 @@ def _json(source: judge.Source, results: list[PartitionResult], swept: Swept) ->
     """The results by partition, and of all partitions together where there are several."""
     from fanlight.breakdown import break_down
 
-    about = {"checkpoint": source.name, "flip": results[0].flip}
+    saved = {} if source.name == source.origin.model else {"predictions": source.name}
+    about = {"checkpoint": source.origin.model, **saved, "flip": results[0].flip}
     judged = {result.name: {**about, **result.summary} for result in results}
     together = {"all": judged.pop("all")} if "all" in judged else {}
     groups = {

@@ -1,0 +1,209 @@
+"""``fanlight eval`` and ``fanlight compare`` as typed: metrics asked for, predictions kept, two compared."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fanlight.checkpoint import save_checkpoint
+from fanlight.cli import main
+from fanlight.data.index import Index
+from fanlight.metric import SUMMARY_KEYS
+from painted import make_index, untrained
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fanlight(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process; gives exit code, standard output and standard error."""
+
+    def run(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fanlight", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capfd.readouterr()
+        return int(left.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of painted faces, and two networks with random weights, each slightly off the other."""
+    folder = tmp_path_factory.mktemp("work")
+    make_index(folder, train=4, val=6)
+    first = untrained(folder)
+    noise = torch.Generator().manual_seed(1)
+    weights = {
+        name: tensor + 0.02 * torch.randn(tensor.shape, generator=noise)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in first.weights.items()
+    }
+    save_checkpoint(folder / "a.ckpt", first)
+    other = untrained(folder)
+    object.__setattr__(other, "weights", {k: v.abs() if "var" in k else v for k, v in weights.items()})
+    save_checkpoint(folder / "b.ckpt", other)
+    return folder
+
+
+def on(work: Path, *partitions: str) -> list[str | Path]:
+    words: list[str | Path] = ["--index", work / "faces.tsv", "--workers", "0", "--device", "cpu"]
+    for partition in partitions or ("dots/val",):
+        words += ["--partition", partition]
+    return words
+
+
+def without_file(text: str) -> dict[str, Any]:
+    """What was printed, but for the file of predictions that was judged."""
+    found: dict[str, Any] = json.loads(text)
+    for about in (found, found["all"], *found["partitions"].values()):
+        about.pop("predictions", None)
+    return found
+
+
+def test_metrics_asked_for_come_beside_the_usual_ones(work: Path, fanlight: Run) -> None:
+    code, out, _ = fanlight("eval", work / "a.ckpt", *on(work), "--json")
+    assert code == 0
+    usual = json.loads(out)["partitions"]["dots/val"]
+    assert [key for key in usual if key in SUMMARY_KEYS] == list(SUMMARY_KEYS)
+    code, out, _ = fanlight(
+        "eval", work / "a.ckpt", *on(work), "--json", "--normaliser", "diagonal", "--normaliser", "height",
+        "--threshold", "0.1", "--threshold", "0.5", "--auc-rule", "lua", "--auc-rule", "simpson",
+    )  # fmt: skip
+    assert code == 0
+    more = json.loads(out)["partitions"]["dots/val"]
+    assert {key: more[key] for key in usual if key != "parts"} == {
+        key: usual[key] for key in usual if key != "parts"
+    }
+    new = [key for key in more if key not in usual]
+    assert new == [
+        f"{kind}"
+        for length in ("box_diagonal", "box_height")
+        for kind in (
+            f"nme_{length}",
+            *(
+                name
+                for limit in ("0.1", "0.5")
+                for name in (
+                    f"auc_{length}_{limit}_lua", f"auc_{length}_{limit}_simpson", f"fr_{length}_{limit}",
+                    f"macc_{length}_{limit}",
+                )
+            ),
+        )
+    ]  # fmt: skip
+    code, out, _ = fanlight("eval", work / "a.ckpt", *on(work), "--auc-rule", "step")
+    assert code == 0
+    assert "AUC@0.07 box, step" in out
+
+
+def test_metrics_that_are_not_possible_are_told_together(work: Path, fanlight: Run) -> None:
+    code, _, err = fanlight(
+        "eval", work / "a.ckpt", *on(work), "--normaliser", "nose", "--auc-rule", "left", "--threshold", "7"
+    )
+    assert code == 2
+    for told in ("--normaliser nose", "interpupil", "--auc-rule left", "simpson", "--threshold 7"):
+        assert told in err
+    code, _, err = fanlight("eval", work / "a.ckpt", *on(work), "--normaliser", "interpupil")
+    assert code == 2
+    assert "not possible with the mark-up five" in err
+
+
+def test_predictions_saved_once_are_judged_again(work: Path, fanlight: Run, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.npz"
+    both = on(work, "dots/val", "dots/train")
+    code, fresh, err = fanlight("eval", work / "a.ckpt", *both, "--json", "--save-predictions", kept)
+    assert code == 0
+    assert f"predictions: {kept}" in err
+    code, again, _ = fanlight("eval", kept, *both, "--json", "--report", tmp_path / "report")
+    assert code == 0
+    assert json.loads(again)["predictions"] == str(kept)
+    assert without_file(again) == without_file(fresh)
+    assert f"{work / 'a.ckpt'}" in (tmp_path / "report/report.html").read_text()
+    code, out, _ = fanlight("eval", kept, *on(work), "--no-flip", "--json")
+    assert json.loads(out)["flip"] is False
+    code, _, err = fanlight("eval", kept, *on(work), "--sweep")
+    assert code == 2
+    assert "give the model for --sweep" in err
+
+
+def test_foreign_and_stale_predictions_are_refused(work: Path, fanlight: Run, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.npz"
+    fanlight("eval", work / "a.ckpt", *on(work), "--no-flip", "--save-predictions", kept)
+    code, _, err = fanlight("eval", kept, *on(work, "dots/train"), "--no-flip")
+    assert code == 2
+    assert "no predictions for 4 of the 4 faces" in err
+    code, _, err = fanlight("eval", kept, *on(work))
+    assert code == 2
+    assert "--no-flip" in err
+    Index.write(work / "other.tsv", list(Index.read(work / "faces.tsv"))[1:])
+    code, _, err = fanlight(
+        "eval", kept, "--index", work / "other.tsv", "--partition", "dots/val", "--no-flip"
+    )
+    assert code == 2
+    assert "another index" in err
+    code, _, err = fanlight("eval", work / "a.ckpt", *on(work), "--save-predictions", tmp_path / "p.json")
+    assert code == 2
+    assert not (tmp_path / "p.json").exists()
+
+
+def test_a_sweep_is_printed_and_reported(work: Path, fanlight: Run, tmp_path: Path) -> None:
+    code, out, _ = fanlight(
+        "eval", work / "a.ckpt", *on(work), "--sweep", "--report", tmp_path, "--faces", "2"
+    )
+    assert code == 0
+    assert "20 % left" in out
+    assert "25 % larger" in out
+    page = (tmp_path / "report.html").read_text()
+    assert "Boxes that are off" in page
+    assert "The worst 2 of 6 faces" in page
+    code, out, _ = fanlight("eval", work / "a.ckpt", *on(work), "--sweep", "--json")
+    rows = json.loads(out)["sweep"]["dots/val"]
+    assert [(row["right"], row["down"], row["scale"]) for row in rows][:2] == [(0, 0, 1), (-0.2, 0, 1)]
+    assert len(rows) == 13
+    assert all(row["n"] == 6 and row["nme_box"]["value"] > 0 for row in rows)
+
+
+def test_two_models_are_compared(work: Path, fanlight: Run, tmp_path: Path) -> None:
+    kept = tmp_path / "b.npz"
+    fanlight("eval", work / "b.ckpt", *on(work, "dots/val", "dots/train"), "--save-predictions", kept)
+    both = on(work, "dots/val", "dots/train")
+    code, out, err = fanlight("compare", work / "a.ckpt", kept, *both, "--json", "--report", tmp_path / "r")
+    assert code == 0
+    found = json.loads(out)
+    assert found["a"].endswith("a.ckpt")
+    assert found["b"].endswith("b.npz")
+    assert "B minus A" in found["difference"]
+    assert list(found["partitions"]) == ["dots/train", "dots/val"]
+    for part in (*found["partitions"].values(), found["all"]):
+        for values in part["metrics"].values():
+            difference = values["b"]["value"] - values["a"]["value"]
+            assert values["difference"]["value"] == pytest.approx(difference)
+            assert (
+                values["difference"]["low"] <= values["difference"]["value"] <= values["difference"]["high"]
+            )
+        assert part["a_better"]["value"] + part["b_better"]["value"] == 1
+    code, alone, _ = fanlight("eval", work / "a.ckpt", *both, "--json")
+    own = json.loads(alone)["partitions"]["dots/val"]["nme_box"]
+    assert found["partitions"]["dots/val"]["metrics"]["nme_box"]["a"] == own
+    assert f"report: {tmp_path / 'r' / 'compare.html'}" in err
+    assert "Where they differ most" in (tmp_path / "r/compare.html").read_text()
+    code, out, _ = fanlight("compare", work / "a.ckpt", work / "b.ckpt", *on(work))
+    assert code == 0
+    assert "below 0, B is better by nme and fr" in out
+    assert "better on this share of faces" in out
+
+
+@pytest.mark.parametrize("name", ["none.npz", "none.ckpt", "none.onnx"])
+def test_what_is_not_there_is_named(name: str, work: Path, fanlight: Run) -> None:
+    code, _, err = fanlight("compare", work / "a.ckpt", work / name, *on(work))
+    assert code == 2
+    assert name in err
+    assert "Traceback" not in err
