@@ -41,11 +41,13 @@ class Page:
 
     Attributes:
         problems: what went wrong inside the page: exceptions, failed loads, blocked scripts and styles.
+        dialogs: the kinds of the browser's own dialogs; each was answered with yes.
     """
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection, self.number = connection, 0
         self.problems: list[str] = []
+        self.dialogs: list[str] = []
         for domain in ("Page", "Runtime", "Log", "DOM"):
             self.send(f"{domain}.enable")
 
@@ -61,13 +63,14 @@ class Page:
             self._note(told)
 
     def _note(self, told: dict[str, Any]) -> None:
-        parameters = told.get("params", {})
-        if told["method"] == "Runtime.exceptionThrown":
+        method, parameters = told.get("method"), told.get("params", {})
+        if method == "Runtime.exceptionThrown":
             details = parameters["exceptionDetails"]
             self.problems.append(details.get("exception", {}).get("description", details["text"]))
-        elif told["method"] == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+        elif method == "Log.entryAdded" and parameters["entry"]["level"] == "error":
             self.problems.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
-        elif told["method"] == "Page.javascriptDialogOpening":
+        elif method == "Page.javascriptDialogOpening":
+            self.dialogs.append(parameters["type"])
             self.connection.send(
                 json.dumps({"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": True}})
             )
@@ -83,11 +86,10 @@ class Page:
         assert "exceptionDetails" not in told, told["exceptionDetails"]
         return told["result"].get("value")
 
-    def wait_for(self, expression: str) -> Any:
-        """What an expression gives once it is true."""
-        return wait_until(
-            lambda: self.value(f"(() => {{ try {{ return {expression} }} catch {{}} }})()"), expression
-        )
+    def wait_for(self, expression: str) -> None:
+        """Wait until an expression is true."""
+        script = f"(() => {{ try {{ return Boolean({expression}) }} catch {{}} }})()"
+        wait_until(lambda: self.value(script), expression)
 
     def text(self, selector: str) -> str:
         """The text that an element shows."""

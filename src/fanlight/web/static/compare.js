@@ -1,5 +1,6 @@
 // A second model on the same boxes: its points, and how far they are from the first one's.
 
+import { isCorrected } from "./album.js";
 import * as api from "./api.js";
 import { fillFacts, pointRow } from "./panels.js";
 
@@ -79,6 +80,7 @@ export class Compare {
     fillFacts($("compare-facts"), [
       ["Mean distance", `${mean.toFixed(2)} px (${((100 * mean) / size).toFixed(2)} % of the face)`],
       ["Largest", `${most.distance.toFixed(2)} px at point ${most.index}`],
+      ...(isCorrected(face) ? [["Measured from", "your corrected points"]] : []),
     ]);
   }
 

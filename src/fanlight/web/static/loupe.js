@@ -22,7 +22,7 @@ export class Loupe {
     context.setTransform(zoom, 0, 0, zoom, half - x * zoom, half - y * zoom);
     context.drawImage(scene.bitmap, 0, 0, scene.width, scene.height);
     context.setTransform(1, 0, 0, 1, half, half);
-    for (const [colour, lines] of [["#000a", 5], ["#ffb000", 2]]) {
+    for (const [colour, lines] of [["#000c", 8], ["#ffb000", 4]]) {
       context.strokeStyle = colour;
       context.lineWidth = lines;
       context.beginPath();
