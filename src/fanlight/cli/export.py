@@ -16,7 +16,7 @@ from fanlight.errors import InputError
 if TYPE_CHECKING:
     from fanlight.checkpoint import Checkpoint
     from fanlight.data.index import Index
-    from fanlight.export import Exported, TestFaces
+    from fanlight.export import ExampleFaces, Exported
     from fanlight.geometry import Floats
     from fanlight.network import Crops, Network
 
@@ -131,18 +131,18 @@ def _check_options(
         raise InputError.collect(problems, "these options cannot be used:")
 
 
-def _test_faces(checkpoint: Checkpoint, index: Index | None) -> TestFaces:
+def _test_faces(checkpoint: Checkpoint, index: Index | None) -> ExampleFaces:
     """Faces to compare on: some of an index, or made ones."""
     from fanlight.data.synthetic import draw_face
-    from fanlight.export import TestFaces
+    from fanlight.export import ExampleFaces
 
     if index is not None:
         some = _spread(index, TEST_FACES)
         names = ", ".join(index.partitions())
-        return TestFaces(_index_crops(checkpoint, some), f"{len(some)} real faces of {names}")
+        return ExampleFaces(_index_crops(checkpoint, some), f"{len(some)} real faces of {names}")
     made = (draw_face(0, number) for number in range(TEST_FACES))
     crops = [_crop(checkpoint, face.image, face.face_box) for face in made]
-    return TestFaces(np.stack(crops), f"{len(crops)} synthetic faces")
+    return ExampleFaces(np.stack(crops), f"{len(crops)} synthetic faces")
 
 
 def _calibration_faces(checkpoint: Checkpoint, index: Index | None, sources: list[str]) -> Crops:
@@ -198,7 +198,7 @@ def _crop(checkpoint: Checkpoint, image: Crops, box: Any) -> Crops:
     return warp(image, crop_matrix(box, checkpoint.crop, size), size)
 
 
-def _report(written: Exported, faces: TestFaces) -> None:
+def _report(written: Exported, faces: ExampleFaces) -> None:
     out.print(f"{written.path}: {written.path.stat().st_size / 1e6:.2f} MB")
     out.print(
         f"on {faces.source}, landmarks are {written.mean_px:.2g} crop px from PyTorch's on average, "

@@ -11,14 +11,14 @@ import numpy as np
 from fanlight.checkpoint import Checkpoint
 from fanlight.errors import InputError
 from fanlight.geometry import Floats
-from fanlight.network import Crops, Located, TorchNetwork
+from fanlight.network import Crops, TorchNetwork
 
 TOLERANCE_PX = 1e-3
 BATCH = 8
 
 
 @dataclass(frozen=True)
-class TestFaces:
+class ExampleFaces:
     """Faces to compare networks on.
 
     Attributes:
@@ -28,8 +28,6 @@ class TestFaces:
 
     crops: Crops
     source: str
-
-    __test__ = False  # not a test, whatever its name says to pytest
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def distances(checkpoint: Checkpoint, other: Callable[[Crops], Floats], faces: TestFaces) -> Floats:
+def distances(checkpoint: Checkpoint, other: Callable[[Crops], Floats], faces: ExampleFaces) -> Floats:
     """How far another network's landmarks are from those of PyTorch, (N, L) in crop px.
 
     Args:
@@ -71,7 +69,7 @@ def distances(checkpoint: Checkpoint, other: Callable[[Crops], Floats], faces: T
     return np.concatenate(apart)
 
 
-def check(path: Path, apart: Floats, faces: TestFaces, tolerance: float = TOLERANCE_PX) -> None:
+def check(path: Path, apart: Floats, faces: ExampleFaces, tolerance: float = TOLERANCE_PX) -> None:
     """Refuse a network whose landmarks are not those of PyTorch.
 
     Raises:
@@ -84,8 +82,3 @@ def check(path: Path, apart: Floats, faces: TestFaces, tolerance: float = TOLERA
             f"{apart[face, point]:.4g} px from where PyTorch finds it, expected {tolerance:g} at most; use the "
             "checkpoint itself, and please report this"
         )
-
-
-def landmarks_of(located: Located) -> Floats:
-    """The landmarks alone."""
-    return located.landmarks

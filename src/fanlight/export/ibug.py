@@ -10,7 +10,7 @@ import torch
 
 from fanlight.checkpoint import Checkpoint
 from fanlight.errors import InputError
-from fanlight.export.check import Exported, TestFaces, check, distances
+from fanlight.export.check import ExampleFaces, Exported, check, distances
 from fanlight.export.files import writing
 from fanlight.network import TorchNetwork
 
@@ -18,7 +18,7 @@ POINTS = 68  # what the layout takes for granted
 STEM_FEATURES = 64
 
 
-def export_ibug(checkpoint: Checkpoint, path: str | PathLike[str], faces: TestFaces) -> Exported:
+def export_ibug(checkpoint: Checkpoint, path: str | PathLike[str], faces: ExampleFaces) -> Exported:
     """Write a network's weights as a state dict for ``FANPredictor`` of ibug.face_alignment.
 
     The tensors already have that package's names; its settings are given in the notes, because the file has no
@@ -26,7 +26,7 @@ def export_ibug(checkpoint: Checkpoint, path: str | PathLike[str], faces: TestFa
 
     - Its crop is rounded to whole source pixels and 1 px larger, and shrunk without a low-pass filter.
     - Its decoder takes the plain centroid over a disc (our ``border = "cut"``), which is pulled inwards near the
-      crop's border.
+      crop's border; a heatmap without a positive cell gives the crop's corner, not the cell of its peak.
     - Its landmarks are in the convention of the labels that the network learnt from. With networks of fanlight
       that is the continuous one (the first pixel's centre is 0.5, 0.5); those that come with the package give
       0.5 px less in x and y.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fanlight.checkpoint import Checkpoint
-from fanlight.export.check import TestFaces
+from fanlight.export.check import ExampleFaces
 from fanlight.metadata import to_json
 from fanlight.models import slim
 from fanlight.network import TorchNetwork, locate, to_input
@@ -51,7 +51,7 @@ def examples(size: int) -> Tensor:
     )
 
 
-def metadata(checkpoint: Checkpoint, faces: TestFaces, outputs: list[str], **more: Any) -> str:
+def metadata(checkpoint: Checkpoint, faces: ExampleFaces, outputs: list[str], **more: Any) -> str:
     """What the exported file says of itself; paths of this machine are not part of it."""
     options, points = checkpoint.options, checkpoint.markup.count
     shapes = {

@@ -14,7 +14,7 @@ import torch
 
 from fanlight.checkpoint import Checkpoint
 from fanlight.errors import InputError
-from fanlight.export.check import Exported, TestFaces, check, distances
+from fanlight.export.check import ExampleFaces, Exported, check, distances
 from fanlight.export.files import writing
 from fanlight.export.locator import Locator, examples, metadata
 from fanlight.metadata import KEY
@@ -22,7 +22,7 @@ from fanlight.onnx_network import OnnxNetwork
 
 
 def export_onnx(
-    checkpoint: Checkpoint, path: str | PathLike[str], faces: TestFaces, heatmaps: bool = False
+    checkpoint: Checkpoint, path: str | PathLike[str], faces: ExampleFaces, heatmaps: bool = False
 ) -> Exported:
     """Write a network as an ONNX file that ONNX Runtime, and ``fanlight.load``, can run.
 
@@ -88,17 +88,18 @@ def describe(path: Path, text: str) -> None:
 
 
 def require_onnx() -> None:
-    """Check that what writes ONNX files is there.
+    """Check that what writes ONNX files, and runs them, is there.
 
     Raises:
         InputError: a package is not installed.
     """
     try:
         import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"{error.name}, which writes ONNX files, is not installed: pip install 'fanlight[onnx]'"
+            f"{error.name}, which writing ONNX files needs, is not installed: pip install 'fanlight[onnx]'"
         ) from None
 
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from fanlight.checkpoint import Checkpoint
 from fanlight.errors import InputError
-from fanlight.export.check import BATCH, Exported, TestFaces, check, distances
+from fanlight.export.check import BATCH, ExampleFaces, Exported, check, distances
 from fanlight.export.files import writing
 from fanlight.export.locator import metadata
 from fanlight.export.onnx import describe, require_onnx, write_graph
 from fanlight.network import Crops
-from fanlight.onnx_network import OnnxNetwork, open_session
+from fanlight.onnx_network import OnnxNetwork
 
 FLOAT_WEIGHTS = re.compile(r"model\.(conv1|l\d+)\.weight")  # the first layer and those that draw the heatmaps
 
@@ -25,7 +25,7 @@ FLOAT_WEIGHTS = re.compile(r"model\.(conv1|l\d+)\.weight")  # the first layer an
 def export_onnx_int8(
     checkpoint: Checkpoint,
     path: str | PathLike[str],
-    faces: TestFaces,
+    faces: ExampleFaces,
     calibration: Crops,
     heatmaps: bool = False,
 ) -> Exported:
@@ -78,7 +78,6 @@ def quantise(plain: Path, path: Path, calibration: Crops) -> None:
         InputError: a package is not installed.
     """
     require_onnx()
-    open_session(plain)  # says so where ONNX Runtime is missing
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -11,7 +11,7 @@ import torch
 from torch.jit._trace import TracerWarning
 
 from fanlight.checkpoint import Checkpoint
-from fanlight.export.check import Exported, TestFaces, check, distances
+from fanlight.export.check import ExampleFaces, Exported, check, distances
 from fanlight.export.files import writing
 from fanlight.export.locator import Locator, examples, metadata
 from fanlight.geometry import Floats
@@ -20,7 +20,7 @@ from fanlight.network import Crops
 
 
 def export_torchscript(
-    checkpoint: Checkpoint, path: str | PathLike[str], faces: TestFaces, heatmaps: bool = False
+    checkpoint: Checkpoint, path: str | PathLike[str], faces: ExampleFaces, heatmaps: bool = False
 ) -> Exported:
     """Write a network as one frozen TorchScript file, for C++ and for Python without fanlight.
 

