@@ -71,7 +71,7 @@ def test_a_line_plot_has_a_line_for_each_curve():
         {"up": ([-0.1, 0, 0.1], [0.05, 0.03, 0.04]), "down": ([0, 0.1], [0.03, 0.06])}, "x", "y"
     )
     texts = {element.text for element in ET.fromstring(svg).iter(f"{SVG}text")}
-    assert {"up", "down", "x", "y", "10.0 %"} <= texts
+    assert {"up", "down", "x", "y", "10 %", "−10 %"} <= texts
 
 
 def test_a_shape_has_a_circle_of_true_size_for_each_landmark():

@@ -335,3 +335,21 @@ def test_docstring_examples():
     result = doctest.testmod(fanlight.report.figures)
     assert result.attempted
     assert result.failed == 0
+
+
+def test_groups_of_few_faces_go_without_intervals_and_verdicts(tmp_path):
+    part = judged()
+    page = Page(write_report(tmp_path / "r.html", "A run", {}, [part], KITE))
+    rows = re.findall(
+        r'(\w+)<i class="bar".*?data-label="Faces">(\d+)</td>(.*?)</tr>', page.source, re.DOTALL
+    )
+    shown = {name: (int(n), "few faces" in rest) for name, n, rest in rows if name in ("wild", "tame")}
+    assert shown == {"wild": (12, False), "tame": (8, True)}
+    compared = pair()
+    small = {**compared.comparison, "n": 9}
+    groups = [("size", "px", [("small", small), ("large", compared.comparison)])]
+    compared = dataclasses.replace(compared, groups=groups)
+    page = Page(write_comparison(tmp_path / "c.html", ("one", "two"), {}, [compared], KITE, True))
+    rows = dict(re.findall(r'scope="row">(small|large)</th>(.*?)</tr>', page.source, re.DOTALL))
+    assert ("few faces" in rows["small"], "is better" in rows["small"]) == (True, False)
+    assert ("few faces" in rows["large"], "is better" in rows["large"]) == (False, True)

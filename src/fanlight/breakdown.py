@@ -127,17 +127,17 @@ def _pose_groups(pose: Floats, points: int) -> list[Way]:
     yaw, pitch, roll = pose.T
     note = f"estimated from {points} of the true landmarks, right within a few degrees"
     return [
-        ("yaw", f"turned to a side; {note}", _between(np.abs(yaw), (15, 30, 45, 60), "°")),
+        ("yaw", note, _between(np.abs(yaw), (15, 30, 45, 60), "°")),
         (
             "pitch",
-            f"looking up or down; {note}",
+            note,
             [
                 ("up, more than 15°", pitch < -15),
                 ("level, up to 15°", np.abs(pitch) <= 15),
                 ("down, more than 15°", pitch > 15),
             ],
         ),
-        ("roll", f"tilted; {note}", _between(np.abs(roll), (10, 20, 30), "°")),
+        ("roll", note, _between(np.abs(roll), (10, 20, 30), "°")),
     ]
 
 

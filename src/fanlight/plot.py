@@ -69,10 +69,14 @@ def line_plot(
 
     def draw() -> Figure:
         lines = {label: (np.asarray(x, float), np.asarray(y, float)) for label, (x, y) in curves.items()}
-        marker = "o" if max(len(x) for x, _ in lines.values()) < 15 else None
-        figure, axes = _line_figure(lines, xlabel, ylabel, marker)
+        places = sorted({place for x, _ in lines.values() for place in x.tolist()})
+        few = len(places) < 10
+        figure, axes = _line_figure(lines, xlabel, ylabel, "o" if few else None)
+        if few:
+            axes.set_xticks(places)
+            axes.xaxis.set_major_formatter(_percent(0))
         if zero:
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.08 * max(y.max() for _, y in lines.values()) or 1)
         axes.yaxis.set_major_formatter(_percent(None))
         return figure
 

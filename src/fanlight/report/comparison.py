@@ -14,7 +14,7 @@ from fanlight.markup import Markup
 from fanlight.metric import Metric
 from fanlight.plot import ced_plot
 from fanlight.report.evaluation import CURVE_THRESHOLD, GROUP_TITLES, HEADLINE
-from fanlight.report.figures import difference, interval, percent
+from fanlight.report.figures import FEW, difference, few, interval, percent
 from fanlight.report.leaf import leaf_pairs
 from fanlight.report.page import write_page
 
@@ -79,9 +79,7 @@ def _section(part: ComparedPartition, markup: Markup) -> dict[str, Any]:
             {
                 "title": GROUP_TITLES[by],
                 "note": note,
-                "rows": [
-                    (name, group["n"], _row("nme_box", group["metrics"]["nme_box"])) for name, group in rows
-                ],
+                "rows": [(name, group["n"], _group_row(group)) for name, group in rows],
             }
             for by, note, rows in part.groups
         ],
@@ -100,6 +98,14 @@ def _row(key: str, values: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
         ],
         "verdict": verdict(key, values["difference"]),
     }
+
+
+def _group_row(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The NME of a group; of a few faces without intervals and verdict."""
+    row = _row("nme_box", group["metrics"]["nme_box"])
+    if group["n"] < FEW:
+        row |= {"numbers": [few(number) for number in row["numbers"]], "verdict": ""}
+    return row
 
 
 def _headline(found: Mapping[str, Any]) -> str:

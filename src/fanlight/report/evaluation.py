@@ -17,7 +17,7 @@ from fanlight.judged import FaceView, PartitionResult
 from fanlight.markup import Markup
 from fanlight.metric import Metric
 from fanlight.plot import ced_plot, shape_plot
-from fanlight.report.figures import Number, bars, metrics_of, numbers, percent, present
+from fanlight.report.figures import FEW, Number, bars, few, metrics_of, numbers, percent, present
 from fanlight.report.leaf import leaf_faces
 from fanlight.report.page import data_uri, write_page
 from fanlight.report.signals import signals_section
@@ -159,10 +159,15 @@ def _breakdown_table(found: Any) -> dict[str, Any]:
         "note": found.note,
         "metrics": metrics,
         "rows": [
-            (name, summary["n"], numbers(summary, metrics), width)
+            (name, summary["n"], _group_numbers(summary, metrics), width)
             for (name, summary), width in zip(found.rows, widths, strict=True)
         ],
     }
+
+
+def _group_numbers(summary: Mapping[str, Any], metrics: Sequence[Metric]) -> list[Number]:
+    found = numbers(summary, metrics)
+    return found if summary["n"] >= FEW else [few(number) for number in found]
 
 
 def _face(face: FaceView, markup: Markup) -> dict[str, str]:

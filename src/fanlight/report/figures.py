@@ -8,6 +8,8 @@ from typing import Any
 
 from fanlight.metric import Metric
 
+FEW = 10  # faces; intervals over fewer are not printed
+
 
 @dataclass(frozen=True)
 class Number:
@@ -74,6 +76,11 @@ def difference(title: str, values: Mapping[str, float], kind: str = "nme") -> Nu
     """As ``interval``, for a difference."""
     value, low, high = (signed(values[name], kind) for name in ("value", "low", "high"))
     return Number(title, value, low, high, between=" to ")
+
+
+def few(number: Number) -> Number:
+    """A number of so few faces that the interval over resamples is too narrow to be believed."""
+    return Number(number.title, number.value, "few", "faces", " ")
 
 
 def bars(values: Sequence[float]) -> list[float]:
