@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,13 @@ def shared_data() -> Path:
     if not (folder / "faces68" / "index.tsv").exists():
         pytest.skip(f"no real faces at {folder}: set FANLIGHT_TEST_DATA to the folder that holds faces68/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def dot_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a server whose networks find painted dots (dot_server.py), and its folder with its log."""
+    from serving import TESTS, running
+
+    folder = tmp_path_factory.mktemp("dots")
+    with running([str(TESTS / "dot_server.py"), str(folder)], folder / "log") as (_, address):
+        yield address, folder

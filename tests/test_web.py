@@ -30,20 +30,17 @@ from fanlight.web.guard import SECURITY_HEADERS
 from fanlight.web.server import address, is_loopback, listen
 from fanlight.web.work import MAX_BOXES, MAX_BYTES, MAX_PIXELS, shelf_names
 from painted import PLACES, make_faces, paint, untrained
-from serving import TESTS, running
+from serving import running
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("web")
+def folder(dot_site: tuple[str, Path]) -> Path:
+    return dot_site[1]
 
 
 @pytest.fixture(scope="module")
-def site(folder: Path) -> Iterator[httpx2.Client]:
-    with (
-        running([str(TESTS / "dot_server.py"), str(folder)], folder / "log") as (_, address),
-        httpx2.Client(base_url=address, timeout=60, trust_env=False) as client,
-    ):
+def site(dot_site: tuple[str, Path]) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=dot_site[0], timeout=60, trust_env=False) as client:
         yield client
 
 

@@ -17,7 +17,6 @@ from dot_server import SHIFT_PX
 from fanlight.data.pts import read_pts, write_pts
 from fanlight.image import read_image, write_image
 from painted import PLACES, paint
-from serving import TESTS, running
 
 MIDDLE = [200.0, 400.0]
 CTRL, SHIFT = 2, 8
@@ -31,12 +30,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser(folder: Path) -> Iterator[tuple[Page, str]]:
+def browser(folder: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Page, str]]:
     find_chromium()  # a skip comes before a server
-    with (
-        running([str(TESTS / "dot_server.py"), str(folder)], folder / "log") as (_, address),
-        open_page(folder / "browser", CAMERA) as page,
-    ):
+    address, _ = request.getfixturevalue("dot_site")
+    with open_page(folder / "browser", CAMERA) as page:
         yield page, address
 
 
