@@ -71,7 +71,7 @@ def test_a_clip_becomes_a_table_and_a_video(
         assert np.abs(gold - PREDICTED).max() < 60
     assert (summary.frames, summary.ids, summary.fault) == (30, {1}, None)
     said = capsys.readouterr()
-    assert f"{clip}: 1 faces in 30 frames (1.16 s)" in said.out
+    assert f"{clip}: 1 face in 30 frames (1.16 s)" in said.out
     assert f"jitter: {summary.jitter.percent:.2f} % of the face's size\n" in said.out
     assert said.err == ""
 
@@ -187,7 +187,7 @@ def test_ctrl_c_leaves_whole_files(clip: Path, tmp_path: Path) -> None:
     assert "KeyboardInterrupt" in err
     rows = rows_of(table)
     assert 4 <= len(rows) < 30
-    assert f"1 faces in {len(rows)} frames" in out
+    assert f"1 face in {len(rows)} frames" in out
     with Clip(tmp_path / "a walk_overlay.webm") as drawn:
         assert abs(len(list(drawn)) - len(rows)) <= 1
     assert points(rows[-1]).shape == (5, 2)

@@ -97,20 +97,13 @@ def draw_tracked(image: NDArray[np.uint8], faces: Sequence[Tracked], markup: Mar
     if not faces:
         return image.copy()
     canvas = overlay(image, np.stack([tracked.face.landmarks for tracked in faces]), markup, face_px=1)
-    thick = max(1, round(min(image.shape[:2]) / 500))
+    size = max(0.5, min(image.shape[:2]) / 800)  # of the letters; OpenCV's are about 22 px high at 1
+    line, stroke = max(1, round(size)), max(1, round(2 * size))
     for tracked in faces:
         left, top, right, bottom = np.rint(np.clip(tracked.face.box, -1e5, 1e5)).astype(int).tolist()
-        cv2.rectangle(canvas, (left, top), (right, bottom), PREDICTED, thick, cv2.LINE_AA)
-        place = (max(left, 0), max(top - 3 * thick, 12 * thick))
-        for colour, width in ((RIM, 3 * thick), (PREDICTED, thick)):
-            cv2.putText(
-                canvas,
-                str(tracked.id),
-                place,
-                cv2.FONT_HERSHEY_SIMPLEX,
-                0.5 * thick,
-                colour,
-                width,
-                cv2.LINE_AA,
-            )
+        cv2.rectangle(canvas, (left, top), (right, bottom), PREDICTED, line, cv2.LINE_AA)
+        place = (max(left, 0), max(top - 2 - 4 * line, round(24 * size)))
+        for colour, width in ((RIM, 3 * stroke), (PREDICTED, stroke)):
+            font = cv2.FONT_HERSHEY_SIMPLEX
+            cv2.putText(canvas, str(tracked.id), place, font, size, colour, width, cv2.LINE_AA)
     return canvas

@@ -47,7 +47,8 @@ VELOCITY_S = 0.2
 """Seconds over which a face's velocity is averaged, to tell where it is when something hides it."""
 
 REACH = 1.0
-"""Face sizes from where it is expected within which a hidden face may turn up again; each second adds as many."""
+"""Face sizes from where it is expected within which a hidden face may turn up again; each second adds as
+many."""
 
 _SQUARE = CropRule(scale=1.0)  # for a box that is the crop's square already
 
@@ -56,15 +57,20 @@ _SQUARE = CropRule(scale=1.0)  # for a box that is the crop's square already
 class TrackOptions:
     """How faces are followed.
 
+    The limits of the scores suit networks trained by this project's recipes. Of such a one, on 210 real
+    faces: 99 % of the faces score 0.79 or more, and 0.62 or more in a box that is off by 30 % of its size;
+    with half of the face covered, 95 % score 0.55 or more (median 0.72), and when it is covered as a whole,
+    99 % score 0.56 or less; pure noise scores 0.59 (99 %: 0.72 or less). A network with other scores needs
+    other limits.
+
     Attributes:
         detect_every: the detector looks at one in so many frames, at once when a face is lost, and then three
             times as often until it is found.
-        max_faces: no more faces than this; any number when None.
-        begin_score: mean score of the landmarks below which a detected box is no face, or none that can be seen.
-        min_score: mean score of the landmarks below which a face that is followed is lost.
-        keep_s: seconds for which a lost face keeps its id; the detector may find it again in that time.
-        flip: see ``Predictor.predict``.
-        smooth: settings of the smoothing; none when None.
+        max_faces: no more faces than this; any number when None. begin_score: mean score of the landmarks
+        below which a detected box is no face, or none that can be seen. min_score: mean score of the
+        landmarks below which a face that is followed is lost. keep_s: seconds for which a lost face keeps its
+        id; the detector may find it again in that time. flip: see ``Predictor.predict``. smooth: settings of
+        the smoothing; none when None.
     """
 
     detect_every: int = 10

@@ -119,7 +119,7 @@ def predict_clip(
     with Clip(source) as clip, ExitStack() as files:
         results = track_clip(predictor, clip, tracking)
         first = next(results)  # what cannot be used shows before anything is written
-        _make(folder)
+        _make(summary.table.parent)
         table = files.enter_context(TrackFile(summary.table, predictor.markup, options.smooth))
         writer = None
         if options.overlay:
@@ -166,9 +166,8 @@ def _report(summary: ClipSummary, clip: Clip) -> None:
     if summary.fault:
         err.print(f"[yellow]{_plain(summary.fault)}[/]")
     files = " and ".join(str(path) for path in (summary.table, summary.video) if path)
-    out.print(
-        f"{clip.name}: {len(summary.ids)} faces in {summary.frames} frames ({summary.seconds:.2f} s): {files}"
-    )
+    faces = f"{len(summary.ids)} face{'s' * (len(summary.ids) != 1)}"
+    out.print(f"{clip.name}: {faces} in {summary.frames} frames ({summary.seconds:.2f} s): {files}")
     if not summary.ids:
         err.print("[yellow]no face was found: is one upright, and at least 40 pixels wide?[/]")
     before, after = summary.jitter.percent, summary.jitter_smoothed.percent
