@@ -250,9 +250,11 @@ const press = (id, action) => $(id).addEventListener("click", action);
 choose($("model"), info.models.map(({ name }) => name));
 compare.model = info.compare;
 offerOthers();
-if (!info.detector) {
-  $("detector-note").textContent = "Photos stay on this machine. There is no face detector, so draw a box around each face.";
-}
+const local = /^(localhost|127\..*|\[::1\])$/.test(location.hostname);
+$("detector-note").textContent = [
+  local ? "Photos stay on this machine." : `Photos go to ${location.hostname}, which runs fanlight, and nowhere else.`,
+  info.detector ? "" : "There is no face detector, so draw a box around each face.",
+].join(" ");
 $("model").addEventListener("change", () => {
   work.model = $("model").value;
   offerOthers();
