@@ -459,6 +459,12 @@ def test_equal_faces_are_better_for_neither():
     assert list(result["metrics"]) == list(SUMMARY_KEYS)
 
 
+def test_rounding_makes_nobody_better():
+    predicted, true = made_up(20)
+    result = compare(predicted, predicted + 1e-6, true, KITE, bootstrap=10)
+    assert result["a_better"]["value"] == result["b_better"]["value"] == 0
+
+
 def test_docstring_examples():
     result = doctest.testmod(fanlight.metric.key)
     assert result.attempted

@@ -15,6 +15,7 @@ from fanlight.metric.summary import errors_by_normaliser, usual_keys
 from fanlight.resample import Column, Faces
 
 SHARE = Metric("nme", "box")  # by which one of two predictions of a face is called the better
+EQUAL = 1e-5  # of the box: errors closer than this are equal, or the same weights in two engines would differ
 
 
 def compare(
@@ -43,7 +44,8 @@ def compare(
     Returns:
         ``{"n": N, "metrics": {key: {"a": i, "b": i, "difference": i}}, "a_better": i, "b_better": i}`` where
         each i is ``{"value", "low", "high"}``. A difference is B minus A. ``b_better`` is the share of the faces
-        whose error (box) is smaller by B; equal faces count for neither.
+        whose error (box) is smaller by B; faces equal within ``EQUAL`` count for
+        neither.
 
     Raises:
         InputError: as ``measure``, or ``bootstrap`` below 1.
@@ -54,7 +56,8 @@ def compare(
     both = [errors_by_normaliser([*metrics, SHARE], predicted, true, markup) for predicted in (first, second)]
     columns = [m.column(errors[m.normaliser]) for errors in both for m in metrics]
     faces_a, faces_b = (SHARE.column(errors["box"]).scores for errors in both)
-    columns += [Column((faces_a < faces_b).astype(float)), Column((faces_b < faces_a).astype(float))]
+    gain = faces_a - faces_b
+    columns += [Column((gain < -EQUAL).astype(float)), Column((gain > EQUAL).astype(float))]
     faces = Faces(columns)
     values = _with_differences(faces.values()[None], len(metrics))
     low, high = np.quantile(
