@@ -11,7 +11,7 @@ there, and fractional weights are never rounded to repeats.
 from fanlight.distance import Normaliser, face_errors, normalise, point_errors, possible_normalisers
 from fanlight.metric.area import RULES, Rule
 from fanlight.metric.key import Kind, Metric, metric_key
-from fanlight.metric.paired import compare
+from fanlight.metric.paired import EQUAL, compare
 from fanlight.metric.summary import (
     PART_KEYS,
     SUMMARY_KEYS,
@@ -25,6 +25,7 @@ from fanlight.metric.summary import (
 from fanlight.metric.values import auc, ced, failure_rate, macc, nme
 
 __all__ = [
+    "EQUAL",
     "PART_KEYS",
     "RULES",
     "SUMMARY_KEYS",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fanlight.compare import PairView
 from fanlight.judged import FaceView
 from fanlight.markup import Markup
+from fanlight.metric import EQUAL
 from fanlight.report.figures import percent, signed
 from fanlight.report.page import thumbnail
 
@@ -47,7 +48,7 @@ def leaf_pairs(faces: Sequence[PairView], markup: Markup) -> dict[str, Any] | No
             {
                 "title": face.caption,
                 "note": f"A {percent(face.error_a)} %, B {percent(face.error_b)} %, "
-                f"B − A {signed(-gain)}: {'B' if gain > 0 else 'A'} is better",
+                f"B − A {signed(-gain)}: {_verdict(gain)}",
                 "image": picture,
                 "side": round(face.image.shape[0] * factor),
                 "sets": [_points(points * factor) for points in (face.true, face.a, face.b)],
@@ -63,6 +64,12 @@ def leaf_pairs(faces: Sequence[PairView], markup: Markup) -> dict[str, Any] | No
     }
     panes = [["A", [0, 1]], ["B", [0, 2]]]
     return _viewer(shown, markup, panes, ["true", "A", "B"], orders)
+
+
+def _verdict(gain: float) -> str:
+    if abs(gain) <= EQUAL:
+        return "equal"
+    return f"{'B' if gain > 0 else 'A'} is better"
 
 
 def _viewer(
