@@ -46,9 +46,9 @@ def compare(
     from fanlight.judged import Wanted
 
     whole = Index.read(index)
+    both = [judge.Source(name, whole, device) for name in (a, b)]
     chosen = whole.select(partition)
     partitions = list(chosen.partitions())
-    both = [judge.Source(name, whole, device) for name in (a, b)]
     check_same_points(both[0].origin, both[1].origin)
     keys = judge.asked_metrics(both[0].markup, normaliser, threshold, auc_rule)
     judge.check_labels(both[0], chosen)

@@ -60,9 +60,9 @@ def evaluate(
     if save_predictions:
         check_name(save_predictions)
     whole = Index.read(index)
+    source = judge.Source(model, whole, device)
     chosen = whole.select(partition)
     partitions = list(chosen.partitions())
-    source = judge.Source(model, whole, device)
     keys = judge.asked_metrics(source.markup, normaliser, threshold, auc_rule)
     if sweep and source.predictor is None:
         raise InputError(f"{model}: saved predictions know no other boxes: give the model for --sweep")
