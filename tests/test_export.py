@@ -11,12 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner, Result
 
 import fanlight
+import fanlight.image
 import painted
 from fanlight.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fanlight.cli import app
@@ -489,3 +491,21 @@ def test_the_packaged_network_on_real_faces(shared_data: Path, tmp_path: Path) -
         assert "on 32 real faces of lfpw/val" in result.output
         assert "int8 costs" not in result.output
         assert ("AUC@0.07" in result.output) is (form == "onnx-int8")
+
+
+def test_the_page_s_program_finds_what_load_finds(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "export.md").read_text(encoding="utf-8")
+    program = page.partition("```python\n")[2].partition("```")[0]
+    assert "import fanlight" not in program
+    shutil.copy(exported, tmp_path / "small.onnx")
+    photo = cv2.GaussianBlur(noise(1, 64)[0], (0, 0), 3)
+    fanlight.image.write_image(tmp_path / "photo.png", photo)
+    program = program.replace("photo.jpg", "photo.png")  # without loss: both read the same pixels
+    program = re.sub(r"left, top, .* = \d.*", "left, top, right, bottom = 21.3, 18.6, 36.2, 38.1", program)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(program, names)
+    face = fanlight.load("small.onnx").predict("photo.png", [21.3, 18.6, 36.2, 38.1])[0]
+    np.testing.assert_allclose(names["landmarks_image"], face.landmarks, atol=0.02)
