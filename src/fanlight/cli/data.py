@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
+from rich.markup import escape
 
 from fanlight.cli import prepare
 from fanlight.cli.console import err, out, progress_bar
@@ -15,6 +18,8 @@ from fanlight.errors import InputError
 if TYPE_CHECKING:
     from fanlight.data.check import Problem
     from fanlight.data.index import Index
+    from fanlight.detector_fit import FacePairs
+    from fanlight.geometry import CropRule
     from fanlight.markup import Markup
 
 app = typer.Typer(help="Check, show and make data.", no_args_is_help=True)
@@ -102,6 +107,63 @@ def synth(
     with progress_bar("drawing faces", count) as bar:
         index = write_faces(folder, count, seed, workers=workers, progress=bar.reach)
     out.print(str(index))
+
+
+@app.command("fit-crop")
+def fit_crop(
+    index: IndexArgument,
+    detector: Annotated[
+        str, typer.Option(metavar="NAME|MODULE:FUNCTION", help="A packaged detector, yours, or landmarks.")
+    ],
+    partition: Annotated[
+        list[str] | None, typer.Option(metavar="SUBSET/SPLIT", help="Fit to these; may be repeated.")
+    ] = None,
+    val: Annotated[
+        list[str] | None, typer.Option(metavar="SUBSET/SPLIT", help="Also print the error on these.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", min=10, help="At most so many faces of each partition.")] = 500,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Fit to the crops of this network, and store the rule in it.")
+    ] = None,
+    copy: Annotated[
+        Path | None, typer.Option("--out", help="Store the rule in a copy of the checkpoint, here.")
+    ] = None,
+) -> None:
+    """Fit the crop rule to a detector: its boxes then give the crops that the index's boxes give."""
+    from fanlight.checkpoint import load_checkpoint, save_checkpoint
+    from fanlight.data.index import Index
+    from fanlight.detector_fit import pair_faces, spread, together
+    from fanlight.geometry import CropRule
+
+    if copy is not None and checkpoint is None:
+        raise InputError("--out is for a copy of a checkpoint: name that by --checkpoint")
+    loaded = None if checkpoint is None else load_checkpoint(checkpoint)
+    trained = CropRule() if loaded is None else loaded.crop
+    faces = Index.read(index)
+    fitted = {name: spread(faces, name, count) for name in partition or faces.partitions()}
+    judged = {name: spread(faces, name, count) for name in val or ()}
+    with progress_bar("finding faces", sum(map(len, [*fitted.values(), *judged.values()]))) as bar:
+        pairs = {
+            name: pair_faces(some, detector, trained, bar.advance)
+            for name, some in {**fitted, **judged}.items()
+        }
+    rule = together([pairs[name] for name in fitted]).fit()
+    _print_fit(rule, trained, pairs)
+    if loaded is not None and checkpoint is not None:
+        crops = {**loaded.crops, detector: rule}
+        target = save_checkpoint(copy or checkpoint, replace(loaded, crops=crops))
+        err.print(f"stored in {escape(str(target))}")
+
+
+def _print_fit(rule: CropRule, trained: CropRule, pairs: Mapping[str, FacePairs]) -> None:
+    """The rule, and how far it is off on each partition."""
+    out.print(
+        f'scale = {rule.scale}, measure = "{rule.measure}", shift_x = {rule.shift_x}, shift_y = {rule.shift_y}'
+    )
+    for name, some in pairs.items():
+        out.print(f"{name}: {len(some.boxes)} faces found, {some.missed} missed")
+        out.print(f"  by the rule of the training: {some.errors(trained)}")
+        out.print(f"  by the fitted rule:          {some.errors(rule)}")
 
 
 def check_with_bar(index: Index, markup: Markup) -> list[Problem]:
