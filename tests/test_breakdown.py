@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fanlight.breakdown import break_down, group_faces, landmark_errors, mean_shape, pose_remark
-from fanlight.calibration import calibrate, rank_correlation
 from fanlight.data.synthetic.face import sit
-from fanlight.judged import JudgedFaces
+from fanlight.judging.breakdown import break_down, group_faces, landmark_errors, mean_shape, pose_remark
+from fanlight.judging.calibration import calibrate, rank_correlation
+from fanlight.judging.faces import JudgedFaces
 from fanlight.markup import Markup
 from fanlight.metric import face_errors, normalise, point_errors, single
 

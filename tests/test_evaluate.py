@@ -11,8 +11,8 @@ from fanlight.data.dataset import EpochSampler, FaceDataset, make_loader
 from fanlight.data.index import Index
 from fanlight.data.pts import read_pts
 from fanlight.errors import InputError
-from fanlight.evaluate import evaluate, predict_loader
 from fanlight.image import read_image
+from fanlight.judging.evaluate import evaluate, predict_loader
 from fanlight.metric import nme, summarise
 from fanlight.network import TorchNetwork
 from fanlight.predict import Predictor

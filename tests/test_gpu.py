@@ -12,8 +12,8 @@ import fanlight
 from fanlight.cli import main
 from fanlight.data.index import Index
 from fanlight.data.synthetic import write_faces
-from fanlight.evaluate import evaluate
 from fanlight.heatmap import Decoder, encode
+from fanlight.judging.evaluate import evaluate
 from fanlight.loss import AlignmentLoss, LossOptions
 
 pytestmark = [

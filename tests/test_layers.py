@@ -16,16 +16,18 @@ PACKAGE = SOURCE / "fanlight"
 # place, such as data.synthetic, may order its own modules as it likes.
 LAYERS = (
     # conventions, and what everything reads
-    "errors geometry crop_fit markup_file markup projection augment_settings image_header image video video_writer "
-    "photos",
+    "errors geometry crop_fit markup_file markup projection augment_settings image_header image video",
+    "video_writer photos",
     # the parts of the method
-    "model heatmap loss distance resample metric pose draw plot",
+    "model heatmap loss distance resample metric draw plot",
     # what feeds training
-    "data.pts data.tsv data.index data.check data.photometric data.augment data.dataset data.synthetic data.archives data",
-    # a run's settings, and what is done with them
-    "recipe_file faults config device checkpoint models network metadata onnx_network detectors detect detector_fit predict association smooth track clip_results results export compat "
-    "judged breakdown calibration predictions evaluate sweep compare",
-    "optimise run loaders learner train",
+    "data.pts data.tsv data.index data.check data.photometric data.augment data.dataset data.synthetic",
+    "data.archives data",
+    # a run's settings, and networks in use
+    "recipe_file faults config device checkpoint models network metadata onnx_network detectors detect",
+    "detector_fit predict association smooth track clip_results results export compat",
+    # judging and training
+    "judging optimise run loaders learner train",
     # what people touch
     "report __init__ web cli __main__",
 )

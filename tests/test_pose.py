@@ -7,8 +7,8 @@ import pytest
 
 from fanlight.data.synthetic.camera import View
 from fanlight.data.synthetic.face import sit
+from fanlight.judging.pose import HEAD, can_estimate_pose, estimate_pose
 from fanlight.markup import Markup
-from fanlight.pose import HEAD, can_estimate_pose, estimate_pose
 
 IBUG = Markup.load("ibug68")
 

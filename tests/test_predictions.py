@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fanlight.compare import better, compare_predictions
 from fanlight.data.index import Index
 from fanlight.errors import InputError
-from fanlight.evaluate import evaluate, judge, predict_partitions
 from fanlight.geometry import CropRule
-from fanlight.judged import Wanted
+from fanlight.judging.compare import better, compare_predictions
+from fanlight.judging.evaluate import evaluate, judge, predict_partitions
+from fanlight.judging.faces import Wanted
+from fanlight.judging.predictions import Predictions, load_predictions, save_predictions
+from fanlight.judging.sweep import BoxChange, sweep_boxes
 from fanlight.network import TorchNetwork
 from fanlight.predict import Predictor
-from fanlight.predictions import Predictions, load_predictions, save_predictions
-from fanlight.sweep import BoxChange, sweep_boxes
 from painted import dot_predictor, make_index, untrained
 
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 import fanlight.report.figures
-from fanlight.compare import ComparedPartition, PairView
 from fanlight.errors import InputError
-from fanlight.judged import FaceView, JudgedFaces, PartitionResult
+from fanlight.judging.compare import ComparedPartition, PairView
+from fanlight.judging.faces import FaceView, JudgedFaces, PartitionResult
+from fanlight.judging.sweep import BoxChange
 from fanlight.markup import Markup
 from fanlight.metric import SUMMARY_KEYS, Metric, compare, face_errors, normalise, point_errors, summarise
 from fanlight.report import write_comparison, write_report
-from fanlight.sweep import BoxChange
 
 KITE = Markup(
     name="kite",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chromium import Page, open_page
-from fanlight.judged import FaceView
+from fanlight.judging.faces import FaceView
 from fanlight.report import write_comparison, write_report
 from test_report import KITE, judged, pair
 

@@ -23,7 +23,7 @@ from fanlight.config import Recipe
 from fanlight.data.dataset import Batch
 from fanlight.data.index import Index
 from fanlight.errors import InputError
-from fanlight.evaluate import evaluate
+from fanlight.judging.evaluate import evaluate
 from fanlight.learner import Learner
 from fanlight.metric import Metric
 from fanlight.network import TorchNetwork

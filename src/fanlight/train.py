@@ -22,7 +22,7 @@ from fanlight.data.index import Index
 from fanlight.device import Team, join_team, keep_freed_memory, leave_cores_to_loaders
 from fanlight.distance import possible_normalisers
 from fanlight.errors import InputError
-from fanlight.evaluate import predict_loader
+from fanlight.judging.evaluate import predict_loader
 from fanlight.learner import Learner
 from fanlight.loaders import training_feed, validation_feed
 from fanlight.markup import Markup

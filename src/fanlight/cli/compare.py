@@ -14,7 +14,7 @@ from fanlight.cli.console import err, out
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
-    from fanlight.compare import ComparedPartition
+    from fanlight.judging.compare import ComparedPartition
 
 MEANING = (
     "B minus A; below 0, B is better by nme and fr; above 0, B is better by auc and macc; "
@@ -41,9 +41,9 @@ def compare(
     workers: judge.Workers = 1,
 ) -> None:
     """Compare two models on the same faces, with paired intervals of their difference."""
-    from fanlight.compare import check_same_points, compare_predictions
     from fanlight.data.index import Index
-    from fanlight.judged import Wanted
+    from fanlight.judging.compare import check_same_points, compare_predictions
+    from fanlight.judging.faces import Wanted
 
     whole = Index.read(index)
     both = [judge.Source(name, whole, device) for name in (a, b)]

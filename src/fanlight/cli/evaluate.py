@@ -15,8 +15,8 @@ from fanlight.cli.console import err, out, progress_bar
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
-    from fanlight.judged import PartitionResult
-    from fanlight.sweep import Swept
+    from fanlight.judging.faces import PartitionResult
+    from fanlight.judging.sweep import Swept
 
 VIEWS = 12  # worst faces at a glance in the report; half as many best and median ones
 
@@ -52,10 +52,10 @@ def evaluate(
 ) -> None:
     """Judge a model: every metric with its 95 % bootstrap interval."""
     from fanlight.data.index import Index
-    from fanlight.evaluate import judge as judge_predictions
-    from fanlight.judged import Wanted
-    from fanlight.predictions import check_name
-    from fanlight.predictions import save_predictions as save
+    from fanlight.judging.evaluate import judge as judge_predictions
+    from fanlight.judging.faces import Wanted
+    from fanlight.judging.predictions import check_name
+    from fanlight.judging.predictions import save_predictions as save
 
     if save_predictions:
         check_name(save_predictions)
@@ -84,7 +84,7 @@ def evaluate(
 
 
 def _sweep(source: judge.Source, partitions: list[str], workers: int) -> Swept:
-    from fanlight.sweep import CHANGES, sweep_boxes
+    from fanlight.judging.sweep import CHANGES, sweep_boxes
 
     if source.predictor is None:
         return {}
@@ -95,7 +95,7 @@ def _sweep(source: judge.Source, partitions: list[str], workers: int) -> Swept:
 
 def _json(source: judge.Source, results: list[PartitionResult], swept: Swept) -> dict[str, Any]:
     """The results by partition, and of all partitions together where there are several."""
-    from fanlight.breakdown import break_down
+    from fanlight.judging.breakdown import break_down
 
     saved = {} if source.name == source.origin.model else {"predictions": source.name}
     about = {"checkpoint": source.origin.model, **saved, "flip": results[0].flip}

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from fanlight.checkpoint import Checkpoint
     from fanlight.data.index import Index
     from fanlight.distance import Normaliser
+    from fanlight.judging.predictions import Origin, Predictions
     from fanlight.markup import Markup
     from fanlight.metric import Rule
     from fanlight.predict import Predictor
-    from fanlight.predictions import Origin, Predictions
 
 SHORT = {"diagonal": "box_diagonal", "height": "box_height"}
 
@@ -119,8 +119,8 @@ class Source:
 
     def __init__(self, model: str, index: Index, device: str) -> None:
         from fanlight.device import resolve_device
+        from fanlight.judging.predictions import SUFFIX, load_predictions
         from fanlight.predict import load
-        from fanlight.predictions import SUFFIX, load_predictions
 
         self.name, self.index = model, index
         self.predictor: Predictor | None = None
@@ -141,7 +141,7 @@ class Source:
 
     def predictions(self, partitions: Sequence[str], flip: bool, workers: int) -> Predictions:
         """Those that were saved, or fresh ones of the partitions' faces."""
-        from fanlight.evaluate import predict_partitions
+        from fanlight.judging.evaluate import predict_partitions
 
         if self.predictor is None:
             if self._saved is None:
@@ -201,8 +201,8 @@ def title_of(model: str) -> str:
 def _origin(model: str, predictor: Predictor, index: Index) -> Origin:
     """What is known of a model; most of it of a checkpoint."""
     from fanlight.checkpoint import load_checkpoint
+    from fanlight.judging.predictions import Origin
     from fanlight.models import find
-    from fanlight.predictions import Origin
 
     usage = predictor.usage
     facts = {

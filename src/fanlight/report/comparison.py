@@ -8,8 +8,8 @@ from typing import Any
 
 import markupsafe
 
-from fanlight.compare import ComparedPartition, better
 from fanlight.errors import InputError
+from fanlight.judging.compare import ComparedPartition, better
 from fanlight.markup import Markup
 from fanlight.metric import Metric
 from fanlight.plot import ced_plot

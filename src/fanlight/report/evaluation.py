@@ -9,11 +9,12 @@ from typing import Any
 
 import markupsafe
 
-from fanlight.breakdown import break_down, landmark_errors, mean_shape, pose_remark
 from fanlight.distance import NORMALISERS
 from fanlight.draw import overlay
 from fanlight.errors import InputError
-from fanlight.judged import FaceView, PartitionResult
+from fanlight.judging.breakdown import break_down, landmark_errors, mean_shape, pose_remark
+from fanlight.judging.faces import FaceView, PartitionResult
+from fanlight.judging.sweep import Swept
 from fanlight.markup import Markup
 from fanlight.metric import Metric
 from fanlight.plot import ced_plot, shape_plot
@@ -22,7 +23,6 @@ from fanlight.report.leaf import leaf_faces
 from fanlight.report.page import data_uri, write_page
 from fanlight.report.signals import signals_section
 from fanlight.report.swept import swept_section
-from fanlight.sweep import Swept
 
 CURVE_THRESHOLD = 0.07
 HEADLINE = ("auc_box_0.07", "nme_box", "fr_box_0.07")

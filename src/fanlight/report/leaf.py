@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlight.compare import PairView
-from fanlight.judged import FaceView
+from fanlight.judging.compare import PairView
+from fanlight.judging.faces import FaceView
 from fanlight.markup import Markup
 from fanlight.metric import EQUAL
 from fanlight.report.figures import percent, signed

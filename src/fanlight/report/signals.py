@@ -7,9 +7,9 @@ from typing import Any
 import markupsafe
 import numpy as np
 
-from fanlight.calibration import FAILED, Calibration, Signal, calibrate
 from fanlight.geometry import Floats
-from fanlight.judged import JudgedFaces
+from fanlight.judging.calibration import FAILED, Calibration, Signal, calibrate
+from fanlight.judging.faces import JudgedFaces
 from fanlight.markup import Markup
 from fanlight.plot import line_plot
 from fanlight.report.figures import percent

@@ -7,9 +7,9 @@ from typing import Any
 
 import markupsafe
 
+from fanlight.judging.sweep import BoxChange
 from fanlight.plot import line_plot
 from fanlight.report.figures import metrics_of, numbers, signed
-from fanlight.sweep import BoxChange
 
 Rows = Sequence[tuple[BoxChange, dict[str, Any]]]
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlight.breakdown import GROUP_KEYS, group_faces
 from fanlight.data.dataset import FaceDataset
 from fanlight.data.index import Index
 from fanlight.errors import InputError
-from fanlight.evaluate import judge
 from fanlight.geometry import Floats, transform
-from fanlight.judged import JudgedFaces, PartitionResult, Wanted
+from fanlight.judging.breakdown import GROUP_KEYS, group_faces
+from fanlight.judging.evaluate import judge
+from fanlight.judging.faces import JudgedFaces, PartitionResult, Wanted
+from fanlight.judging.predictions import Origin, Predictions
 from fanlight.markup import Markup
 from fanlight.metric import Metric, compare, usual_keys
-from fanlight.predictions import Origin, Predictions
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fanlight.distance import normalise, point_errors
 from fanlight.geometry import Floats
-from fanlight.judged import JudgedFaces
+from fanlight.judging.faces import JudgedFaces
 from fanlight.markup import Markup
 
 BINS = 5

@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from fanlight.data.dataset import Batch, EpochSampler, FaceDataset, make_loader
 from fanlight.data.index import Index
 from fanlight.geometry import Floats, transform
-from fanlight.judged import FaceView, Group, JudgedFaces, PartitionResult, Wanted
+from fanlight.judging.faces import FaceView, Group, JudgedFaces, PartitionResult, Wanted
+from fanlight.judging.predictions import Found, Origin, Predictions
 from fanlight.metric import face_errors, normalise, point_errors, summarise
 from fanlight.predict import Predictor
-from fanlight.predictions import Found, Origin, Predictions
 
 
 def predict_loader(

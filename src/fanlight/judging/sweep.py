@@ -11,8 +11,8 @@ import numpy as np
 
 from fanlight.data.dataset import FaceDataset
 from fanlight.data.index import Index
-from fanlight.evaluate import predict_dataset
 from fanlight.geometry import Floats
+from fanlight.judging.evaluate import predict_dataset
 from fanlight.metric import summarise, usual_keys
 from fanlight.predict import Predictor
 

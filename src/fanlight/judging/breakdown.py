@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from fanlight.distance import normalise, point_errors
 from fanlight.geometry import Floats
-from fanlight.judged import JudgedFaces
+from fanlight.judging.faces import JudgedFaces
+from fanlight.judging.pose import MIN_POINTS, estimate_pose, known_points
 from fanlight.markup import Markup
 from fanlight.metric import SUMMARY_KEYS, summarise, usual_keys
-from fanlight.pose import MIN_POINTS, estimate_pose, known_points
 
 GROUP_KEYS = tuple(key for key in SUMMARY_KEYS if key in ("nme_box", "auc_box_0.07", "fr_box_0.07"))
 SIZE_EDGES_PX = (40, 80, 160, 320)

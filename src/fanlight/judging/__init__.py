@@ -1,0 +1,1 @@
+"""Judging networks: predictions kept apart from what is said of them."""
