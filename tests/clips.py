@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fanlight.clips.writer import ClipWriter
 from fanlight.predict import Predictor
-from fanlight.video_writer import ClipWriter
 from painted import PLACES, dot_predictor, paint
 
 FACE = 60.0  # side of a face's box in px

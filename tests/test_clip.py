@@ -15,11 +15,11 @@ import pytest
 
 from clips import FPS, HEIGHT, WIDTH, Way, dots, picture, pictures, rotate, truth, write_clip
 from fanlight.cli.clip import ClipOptions, predict_clip
+from fanlight.clips.track import track_clip
+from fanlight.clips.video import Clip
 from fanlight.draw import PREDICTED
 from fanlight.errors import InputError
 from fanlight.predict import Predictor
-from fanlight.track import track_clip
-from fanlight.video import Clip
 
 ONE: list[Way] = [lambda number: (60 + 3 * number, 100 + 0.5 * number)]
 PLAIN = ClipOptions(suffix=".webm")

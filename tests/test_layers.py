@@ -16,8 +16,7 @@ PACKAGE = SOURCE / "fanlight"
 # place, such as data.synthetic, may order its own modules as it likes.
 LAYERS = (
     # conventions, and what everything reads
-    "errors geometry crop_fit markup_file markup projection augment_settings image_header image video",
-    "video_writer photos",
+    "errors geometry crop_fit markup_file markup projection augment_settings image_header image photos",
     # the parts of the method
     "model heatmap loss distance resample metric draw plot",
     # what feeds training
@@ -25,7 +24,7 @@ LAYERS = (
     "data.archives data",
     # a run's settings, and networks in use
     "recipe_file faults config device checkpoint models network metadata onnx_network detectors detect",
-    "detector_fit predict association smooth track clip_results results export compat",
+    "detector_fit predict results clips export compat",
     # judging and training
     "judging optimise run loaders learner train",
     # what people touch

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fanlight.clips.smooth import Jitter, Lag, OneEuro, Smoother
 from fanlight.errors import InputError
-from fanlight.smooth import Jitter, Lag, OneEuro, Smoother
 
 FACE = np.random.default_rng(3).uniform(0, 1, (20, 2)) * (80, 100)
 SIZE = float(np.sqrt(np.ptp(FACE, axis=0).prod()))

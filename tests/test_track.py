@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from clips import FACE, FPS, HEIGHT, WIDTH, Detector, Way, dots, picture, pictures, truth
-from fanlight.association import bounds, centre, doubles, is_outside, is_step, pair, relation
+from fanlight.clips.association import bounds, centre, doubles, is_outside, is_step, pair, relation
+from fanlight.clips.smooth import OneEuro
+from fanlight.clips.track import Tracked, Tracker, TrackOptions, track_clip
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule
 from fanlight.predict import Predictor
-from fanlight.smooth import OneEuro
-from fanlight.track import Tracked, Tracker, TrackOptions, track_clip
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-import fanlight.video
+import fanlight.clips.video
 from clips import FPS, HEIGHT, WIDTH, find_dots, picture, rotate, write_clip
+from fanlight.clips.video import SUFFIXES, Clip
 from fanlight.errors import InputError
-from fanlight.video import SUFFIXES, Clip
 
 
 def moving(count: int = 30) -> list[np.ndarray]:
@@ -133,7 +133,7 @@ def test_frames_that_would_fill_the_memory_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_clip(tmp_path / "clip.avi", moving(3))
-    monkeypatch.setattr(fanlight.video, "MAX_PIXELS", WIDTH * HEIGHT - 1)
+    monkeypatch.setattr(fanlight.clips.video, "MAX_PIXELS", WIDTH * HEIGHT - 1)
     assert (
         f"{path}: frames of {WIDTH} x {HEIGHT} pixels are too large (at most {WIDTH * HEIGHT - 1:,}"
         in message(path)

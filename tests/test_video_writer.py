@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from clips import FPS, HEIGHT, WIDTH, picture
+from fanlight.clips.video import Clip
+from fanlight.clips.writer import ClipWriter, has_h264
 from fanlight.errors import InputError
-from fanlight.video import Clip
-from fanlight.video_writer import ClipWriter, has_h264
 
 KINDS = [".webm", pytest.param(".mp4", marks=pytest.mark.skipif(not has_h264(), reason="no PyAV"))]
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fanlight.cli.console import err, out, progress_bar
+from fanlight.clips.smooth import Jitter, Lag, OneEuro
 from fanlight.errors import InputError
-from fanlight.smooth import Jitter, Lag, OneEuro
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fanlight.clips.track import Tracked
+    from fanlight.clips.video import Clip, Frame
     from fanlight.predict import Predictor
-    from fanlight.track import Tracked
-    from fanlight.video import Clip, Frame
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ClipSummary:
     """What came of a clip.
 
     Attributes:
-        table: the CSV that was written, see ``fanlight.clip_results.TrackFile``.
+        table: the CSV that was written, see ``fanlight.clips.results.TrackFile``.
         video: the video that was written, if any.
         frames: how many were read.
         seconds: time of the last one since the first.
@@ -102,10 +102,10 @@ def predict_clip(
         InputError: nothing can be read from the source, the detector cannot be used, or a result cannot be
         written. KeyboardInterrupt: as pressed while a file was read, once the results are whole.
     """
-    from fanlight.clip_results import TrackFile, draw_tracked
-    from fanlight.track import TrackOptions, track_clip
-    from fanlight.video import Clip
-    from fanlight.video_writer import ClipWriter, has_h264
+    from fanlight.clips.results import TrackFile, draw_tracked
+    from fanlight.clips.track import TrackOptions, track_clip
+    from fanlight.clips.video import Clip
+    from fanlight.clips.writer import ClipWriter, has_h264
 
     options = options or ClipOptions()
     name = name or (f"camera{source}" if isinstance(source, int) else source.stem)

@@ -118,7 +118,7 @@ def _sort_inputs(inputs: list[Path], camera: int | None) -> tuple[list[Path], li
     Raises:
         InputError: there are none, some do not exist, or a network is among them.
     """
-    from fanlight.video import SUFFIXES
+    from fanlight.clips.video import SUFFIXES
 
     if not inputs and camera is None:
         raise InputError("give photos, folders of photos or videos, or a camera: --camera 0")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fanlight.association import face_size
+from fanlight.clips.association import face_size
 from fanlight.errors import InputError
 from fanlight.geometry import Floats
 

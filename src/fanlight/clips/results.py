@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlight.clips.track import Tracked
+from fanlight.clips.video import Frame
 from fanlight.draw import PREDICTED, RIM, overlay
 from fanlight.errors import InputError
 from fanlight.markup import Markup
-from fanlight.track import Tracked
-from fanlight.video import Frame
 
 COLUMNS = ("frame", "time_s", "id", "left", "top", "right", "bottom", "score", "smoothed")
 

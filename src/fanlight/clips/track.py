@@ -1,7 +1,7 @@
 """Faces through a clip: found by the detector now and then, followed by their landmarks in between.
 
 >>> import fanlight
->>> from fanlight.track import track_clip
+>>> from fanlight.clips.track import track_clip
 >>> predictor = fanlight.load("runs/mine/checkpoints/best.ckpt")  # doctest: +SKIP
 >>> for frame, faces in track_clip(predictor, "clip.mp4"):  # doctest: +SKIP
 ...     print(frame.number, frame.time_s, [(tracked.id, tracked.face.landmarks) for tracked in faces])
@@ -17,7 +17,7 @@ from os import PathLike
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fanlight.association import (
+from fanlight.clips.association import (
     MIN_SIZE_PX,
     Box,
     bounds,
@@ -31,12 +31,12 @@ from fanlight.association import (
     pair,
     relation,
 )
+from fanlight.clips.smooth import OneEuro, Smoother
+from fanlight.clips.video import Clip, Frame
 from fanlight.detect import Detector, detect_faces, find_detector
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, Floats, check_box
 from fanlight.predict import Face, Predictor
-from fanlight.smooth import OneEuro, Smoother
-from fanlight.video import Clip, Frame
 
 Square = tuple[float, float, float]
 

@@ -1,0 +1,1 @@
+"""Faces in videos and cameras: reading, following, smoothing, writing."""
