@@ -15,6 +15,7 @@ import torch
 from fanlight import models
 from fanlight.checkpoint import load_checkpoint, save_checkpoint
 from fanlight.errors import InputError
+from fanlight.export import slim
 from fanlight.model import FANOptions, fan2
 from fanlight.network import TorchNetwork
 from painted import untrained
@@ -66,14 +67,24 @@ def test_a_slim_checkpoint_says_the_same_in_half_the_bytes(tmp_path: Path) -> No
         recipe={"data": {"index": "/data/faces/index.tsv", "train": ["lfpw/train"]}, "train": {"lr": 0.5}},
         provenance={"command": "/opt/fanlight train recipes/x.toml --set data.index=/data/i.tsv"},
     )
-    path = save_checkpoint(tmp_path / "slim.ckpt", models.slim(checkpoint))
-    slim = load_checkpoint(path)
-    assert slim.training == {}
-    assert slim.recipe == {"data": {"index": "index.tsv", "train": ["lfpw/train"]}, "train": {"lr": 0.5}}
-    assert slim.provenance == {"command": "fanlight train recipes/x.toml --set data.index=i.tsv"}
-    assert sum(v.nbytes for v in slim.weights.values()) < 0.75 * sum(
+    light = load_checkpoint(save_checkpoint(tmp_path / "slim.ckpt", slim(checkpoint)))
+    assert light.training == {}
+    assert light.recipe == {"data": {"index": "index.tsv", "train": ["lfpw/train"]}, "train": {"lr": 0.5}}
+    assert light.provenance == {"command": "fanlight train recipes/x.toml --set data.index=i.tsv"}
+    assert sum(v.nbytes for v in light.weights.values()) < 0.75 * sum(
         v.nbytes for v in checkpoint.weights.values()
     )
     crops = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
-    full, half = (TorchNetwork(c).heatmaps(crops) for c in (checkpoint, slim))
+    full, half = (TorchNetwork(c).heatmaps(crops) for c in (checkpoint, light))
     np.testing.assert_allclose(half, full, atol=2e-3 * np.abs(full).max())
+
+
+def test_export_writes_a_slim_checkpoint(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path / "mine.ckpt", untrained(tmp_path))
+    done = command("export", str(path), "--format", "fanlight", "--out", str(tmp_path / "small.ckpt"))
+    assert done.returncode == 0, done.stderr
+    assert "on 32 synthetic faces, landmarks are" in done.stdout
+    kernels = [
+        values for values in load_checkpoint(tmp_path / "small.ckpt").weights.values() if values.dim() == 4
+    ]
+    assert {values.dtype for values in kernels} == {torch.float16}

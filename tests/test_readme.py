@@ -22,13 +22,15 @@ from fanlight.config import Recipe, load_recipe
 from fanlight.data.index import Index
 from fanlight.data.pts import read_pts, write_pts
 from fanlight.data.synthetic import write_faces
+from fanlight.data.synthetic.face import draw_face
 from fanlight.distance import NORMALISERS
+from fanlight.image import write_image
 from fanlight.markup import Markup
 from fanlight.metric import Kind, Rule
 from fanlight.model import FAN, PRESETS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/flow.md", "docs/markup.md")
+PAGES = ("README.md", "docs/flow.md", "docs/markup.md")  # their commands run, or are parsed at least
 TINY = (
     *("model.preset=fan1_narrow", "model.features=8", "model.stem_features=4", "model.input_size=64"),
     *("train.epochs=1", "train.batch_size=8", "train.workers=0", "schedule.clock=epochs"),
@@ -111,7 +113,11 @@ def test_command_takes_these_words(page: str, line: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["train"], ["eval"], ["predict"], ["data"], *(["data", c] for c in ("check", "show", "synth"))],
+    [
+        [],
+        *([c] for c in ("train", "eval", "compare", "predict", "export", "serve", "models", "data")),
+        *(["data", c] for c in ("check", "show", "synth", "prepare", "fit-crop")),
+    ],
 )
 def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert not app(args=[*command, "--help"], standalone_mode=False)
@@ -254,17 +260,18 @@ def test_label_of_step_two_fits_the_markup(walked: Path) -> None:
     assert len(read_pts(walked / "label.pts")) == Markup.load(walked / "points5.toml").count
 
 
-def test_readme_in_python_and_predict(walked: Path) -> None:
-    boxes = next(b.text for b in BLOCKS if b.page == "docs/flow.md" and b.text.startswith("image,"))
-    (walked / "boxes.csv").write_text(boxes + "photo.jpg,20,15,75,80\n")
+def test_landmarks_are_found_as_the_readme_says(walked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the network and the detector that come with fanlight, on a rendered face."""
+    first = next(line for page, line in LINES if page == "README.md" and arguments(line)[0] == "predict")
+    block = next(b for b in BLOCKS if b.heading == "Find landmarks" and b.language == "python")
+    write_image(walked / "photo.jpg", draw_face(0, 9, 384).image)
     with contextlib.chdir(walked):
-        names: dict[str, Any] = {}
-        block = next(b for b in BLOCKS if b.heading == "Use it in Python" and b.language == "python")
-        exec(block.text, names)
-        run(next(line for page, line in LINES if page == "README.md" and arguments(line)[0] == "predict"))
-    assert len([line for line in block.text.splitlines() if line]) == 4
-    assert names["faces"][0].landmarks.shape == (5, 2)
-    assert len(read_pts(walked / "predictions" / "photo.pts")) == 5
+        run(first)
+        capsys.readouterr()
+        exec(block.text, {})
+    assert "(68, 2)" in capsys.readouterr().out
+    assert len(read_pts(walked / "predictions" / "photo.pts")) == 68
+    assert (walked / "predictions" / "photo_overlay.png").exists()
 
 
 def test_the_flow(walked: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -304,7 +311,7 @@ def compare_json(printed: dict[str, Any]) -> None:
 def test_recipes_on_the_pages_load(workplace: Path) -> None:
     with contextlib.chdir(workplace):
         for name in ("mine.toml", "300w.toml"):
-            assert load_recipe(name).data.index.endswith(".tsv")
+            assert load_recipe(name).data.index.endswith("index.tsv")
 
 
 def test_300w_is_the_public_recipe(workplace: Path) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -91,38 +90,6 @@ def describe(model: str | PathLike[str]) -> ModelFacts:
         flops=count_flops(checkpoint.options),
         metrics=checkpoint.metrics,
     )
-
-
-def slim(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint to give away: kernels in half precision, nothing to go on training with, and no folders.
-
-    Kernels become float16; norms, biases and running statistics stay as they are. Paths in the recipe and the
-    provenance keep their last part only.
-    """
-    return replace(
-        checkpoint,
-        weights={
-            name: values.half() if values.dim() == 4 else values
-            for name, values in checkpoint.weights.items()
-        },
-        recipe=_without_folders(checkpoint.recipe),
-        provenance=_without_folders(checkpoint.provenance),
-        training={},
-    )
-
-
-def _without_folders(values: Any) -> Any:
-    """Plain values whose absolute paths, alone or as words of a command, are cut to their last part."""
-    if isinstance(values, Mapping):
-        return {key: _without_folders(value) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [_without_folders(value) for value in values]
-    return " ".join(_last_part(word) for word in values.split(" ")) if isinstance(values, str) else values
-
-
-def _last_part(word: str) -> str:
-    key, equals, value = word.rpartition("=")
-    return key + equals + (Path(value).name if Path(value).is_absolute() else value)
 
 
 def count_parameters(checkpoint: Checkpoint) -> int:

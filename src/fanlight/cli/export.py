@@ -33,6 +33,7 @@ class Format(StrEnum):
     ONNX_INT8 = "onnx-int8"
     TORCHSCRIPT = "torchscript"
     IBUG = "ibug"
+    FANLIGHT = "fanlight"
 
 
 ENDINGS = {
@@ -40,6 +41,7 @@ ENDINGS = {
     Format.ONNX_INT8: "-int8.onnx",
     Format.TORCHSCRIPT: ".pt",
     Format.IBUG: "-ibug.pth",
+    Format.FANLIGHT: "-slim.ckpt",
 }
 
 
@@ -52,7 +54,8 @@ def export(
         typer.Option(
             "--format",
             help="onnx: for ONNX Runtime and others. onnx-int8: a third of the size, faster, a little less exact. "
-            "torchscript: for C++ and Python without fanlight. ibug: weights for ibug.face_alignment.",
+            "torchscript: for C++ and Python without fanlight. ibug: weights for ibug.face_alignment. fanlight: a "
+            "checkpoint to give away, in half precision and without what only training needs.",
         ),
     ],
     file: Annotated[
@@ -88,8 +91,9 @@ def export(
     listed = Index.read(index) if index else None
     chosen = listed.select(partition) if listed and partition else listed
     faces = _test_faces(loaded, chosen)
-    if form is Format.IBUG:
-        _report(exporting.export_ibug(loaded, path, faces), faces)
+    if form in (Format.IBUG, Format.FANLIGHT):
+        write_weights = exporting.export_ibug if form is Format.IBUG else exporting.export_slim
+        _report(write_weights(loaded, path, faces), faces)
     elif form is Format.ONNX_INT8:
         calibration = _calibration_faces(loaded, listed, calibrate or [])
         _report(exporting.export_onnx_int8(loaded, path, faces, calibration, heatmaps), faces)
@@ -125,7 +129,7 @@ def _check_options(
             "--format onnx-int8: needs real faces to set the ranges of its integers: add --index INDEX.tsv, whose "
             "train partitions are taken, or --calibrate FOLDER"
         )
-    if heatmaps and form is Format.IBUG:
+    if heatmaps and form in (Format.IBUG, Format.FANLIGHT):
         problems.append("--heatmaps: a file of weights has no outputs; leave it out")
     if problems:
         raise InputError.collect(problems, "these options cannot be used:")

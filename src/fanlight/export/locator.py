@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fanlight.checkpoint import Checkpoint
 from fanlight.export.check import ExampleFaces
 from fanlight.metadata import to_json
-from fanlight.models import slim
+from fanlight.export.slim import slim
 from fanlight.network import TorchNetwork, locate, to_input
 
 OUTPUTS = ("landmarks", "scores", "covariances")
