@@ -12,8 +12,8 @@ distance of the landmarks from those of PyTorch in float32, in crop px; AUC and 
 percent.
 
 "PyTorch" is what fanlight.load gives: channels last in memory. Engines that cannot run here are listed with the
-reason. OpenVINO is tried where it is installed, and chooses bfloat16 itself where the processor multiplies it; it is
-in no extra, because it may look up a host when imported.
+reason. OpenVINO is tried where it is installed, and chooses bfloat16 itself where the processor multiplies it; it
+is in no extra, because it may look up a host when imported.
 """
 
 from __future__ import annotations
