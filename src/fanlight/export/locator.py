@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from fanlight.checkpoint import Checkpoint
 from fanlight.export.check import ExampleFaces
-from fanlight.metadata import to_json
 from fanlight.export.slim import slim
+from fanlight.metadata import to_json
 from fanlight.network import TorchNetwork, locate, to_input
 
 OUTPUTS = ("landmarks", "scores", "covariances")
