@@ -191,16 +191,32 @@ def test_boxes_of_a_known_detector_are_cropped_as_its(
     assert np.abs(wide.landmarks - usual.landmarks).max() > 1
     code, _, err = predict(photos, "--model", model, "--boxes", "boxes.csv", "--detector", "narrow")
     assert code == 2
-    assert "knows the boxes of these detectors: wide" in err
+    assert "--detector narrow: the network has crop rules for the boxes of: wide; leave --detector out" in err
 
 
-def test_earlier_results_are_not_taken_for_photos(
-    tmp_path: Path, predict: Run, model: Path, photos: Path
+@pytest.mark.parametrize("results", ["photos/found", "photos", "photos/deep", "."])
+def test_overlays_are_not_taken_for_photos(
+    results: str, tmp_path: Path, predict: Run, model: Path, photos: Path
 ) -> None:
+    """Wherever results go; photos beside them are never lost."""
+    words = ("--model", model, "--detector", DOTS, "--out", results)
     for _ in range(2):
-        code, out, _ = predict(photos, "--model", model, "--detector", DOTS, "--out", photos / "found")
+        code, out, _ = predict(photos, *words)
         assert code == 0
         assert "2 faces in 3 photos" in out
+    assert len([name for name in files(tmp_path) if name.endswith("_overlay.png")]) == 2
+
+
+def test_overlays_alone_are_refused(predict: Run, model: Path, photos: Path) -> None:
+    """Those of other calls too; a photo of that name elsewhere is a photo."""
+    words = ("--model", model, "--detector", DOTS, "--out", "photos/found")
+    assert predict(photos / "deep", *words)[0] == 0
+    for name in ("anna.png", "empty.png", "deep/bert.png"):
+        (photos / name).rename(photos / "found" / f"{Path(name).stem}_overlay.png")
+    code, out, err = predict(photos, *words)
+    assert (code, out) == (2, "")
+    assert "an overlay that was written to photos/found: give the photos themselves" in err
+    assert "2 faces in 3 photos" in predict(photos / "found", *words)[1]
 
 
 def test_the_default_network_is_small(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fanlight.results import Writer
 
 FORMATS = ("pts", "csv", "json")
+OVERLAY = "_overlay.png"
 NETWORKS = (".ckpt", ".onnx", ".pt", ".pth")
 
 
@@ -161,8 +162,14 @@ def _predict_photos(predictor: Predictor, inputs: list[Path], options: PhotoOpti
     from fanlight.photos import find_photos
     from fanlight.results import result_names
 
+    known = predictor.usage.crops
+    if options.crop is not None and options.crop not in known:
+        raise InputError(
+            f"--detector {options.crop}: the network has crop rules for the boxes of: {', '.join(known) or 'none'}; "
+            "leave --detector out"
+        )
     folders = [path for path in inputs if path.is_dir()]
-    photos = _without_results(find_photos(inputs), folders, options.folder)
+    photos = _without_overlays(find_photos(inputs), folders, options.folder)
     names = result_names(photos, folders)
     given = boxes_of(photos, Path(options.boxes)) if options.boxes not in (None, "whole") else options.boxes
     unread: list[str] = []
@@ -185,12 +192,27 @@ def _predict_photos(predictor: Predictor, inputs: list[Path], options: PhotoOpti
     return unread
 
 
-def _without_results(photos: list[Path], folders: list[Path], results: Path) -> list[Path]:
-    """Leave out what was written by an earlier call into a folder within those that are searched."""
+def _without_overlays(photos: list[Path], folders: list[Path], results: Path) -> list[Path]:
+    """Leave out what an earlier call wrote: overlays of these photos, and those in a folder within a searched one.
+
+    Raises:
+        InputError: nothing else is there.
+    """
+    from fanlight.results import result_names
+
     inside = results.resolve()
-    if not any(inside.is_relative_to(folder.resolve()) for folder in folders):
-        return photos
-    return [photo for photo in photos if not photo.resolve().is_relative_to(inside)]
+    searched = [folder.resolve() for folder in folders]
+    nested = inside not in searched and any(inside.is_relative_to(folder) for folder in searched)
+    written = {inside / f"{name}{OVERLAY}" for name in result_names(photos, folders).values()}
+
+    def is_overlay(photo: Path) -> bool:
+        place = photo.resolve()
+        return place in written or (nested and place.name.endswith(OVERLAY) and place.is_relative_to(inside))
+
+    left = [photo for photo in photos if not is_overlay(photo)]
+    if photos and not left:
+        raise InputError(f"{photos[0]}: an overlay that was written to {results}: give the photos themselves")
+    return left
 
 
 def _writers(
@@ -226,7 +248,7 @@ class _Overlays:
 
         if faces:
             landmarks = np.stack([face.landmarks for face in faces])
-            with replacing(self._folder / f"{self._names[photo]}_overlay.png") as side:
+            with replacing(self._folder / f"{self._names[photo]}{OVERLAY}") as side:
                 write_image(side, overlay(read_image(photo), landmarks, self._markup))
 
 
