@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from fanlight.errors import InputError
 from fanlight.geometry import CropRule, crop_matrix, mirror_landmarks, warp
 from fanlight.network import Located, Network, TorchNetwork, Usage, to_input
 from fanlight.predict import Predictor
-from painted import OPTIONS, PLACES, dot_predictor, paint, untrained
+from painted import OPTIONS, PLACES, dot_predictor, find_dots, paint, untrained
 
 BOX = np.array([40.0, 30.0, 110.0, 96.0])
 LANDMARKS = BOX[:2] + PLACES * (BOX[2:] - BOX[:2])
@@ -110,6 +111,52 @@ def test_images_that_cannot_be_used(tmp_path: Path, image: np.ndarray) -> None:
 def test_an_unknown_channel_order_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'RGBA'"):
         dot_predictor(tmp_path).predict(PHOTO, BOX, channels="RGBA")  # type: ignore[arg-type]
+
+
+def test_each_detectors_boxes_are_cropped_by_its_rule(tmp_path: Path) -> None:
+    """Without one for it, as those of the training, and once it is said how to find one."""
+    wide = CropRule(3.0)
+    checkpoint = replace(untrained(tmp_path), crops={"painted:find_dots": wide})
+    predictor = Predictor(TorchNetwork(checkpoint, name="mine"), find_dots)
+    (detected,) = predictor.predict(PHOTO)
+    (expected,) = predictor.predict(PHOTO, find_dots(PHOTO), crop=wide)
+    assert np.array_equal(detected.landmarks, expected.landmarks)
+    predictor.detector = unknown = lambda photo: find_dots(photo)
+    name = f"{__name__}:{unknown.__qualname__}"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        faces = [predictor.predict(PHOTO)[0] for _ in range(3)]
+    (message,) = [str(warning.message) for warning in told]
+    assert f"mine has no crop rule for the detector {name}" in message
+    assert "fanlight data fit-crop" in message
+    (expected,) = predictor.predict(PHOTO, find_dots(PHOTO))
+    assert np.array_equal(faces[0].landmarks, expected.landmarks)
+    assert np.abs(faces[0].landmarks - detected.landmarks).max() > 1
+
+
+# ------------------------------------------------------------------ covariances
+
+
+STRETCHED = np.array([[9.0, 5.0], [5.0, 6.0]])  # image px squared
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8], ids=["64 of 66 px", "64 of 106 px"])
+@pytest.mark.parametrize("mirrored", [False, True], ids=["plain", "mirrored"])
+def test_covariances_are_those_in_the_image(tmp_path: Path, factor: float, mirrored: bool) -> None:
+    """A nose that spreads towards one lower corner, whatever the crop's scale, and also seen in a mirror."""
+    y, x = np.mgrid[:130, :150] + 0.5
+    away = np.stack([x, y], -1) - LANDMARKS[2]
+    height = np.exp(-0.5 * np.einsum("hwi,ij,hwj->hw", away, np.linalg.inv(STRETCHED), away))
+    photo = np.zeros_like(PHOTO)
+    photo[..., 1] = (255 * height).round()
+    predictor = dot_predictor(tmp_path)
+    predictor.network.decoder = replace(predictor.network.decoder, radius=0.2)  # type: ignore[attr-defined]
+    side = np.mean(BOX[2:] - BOX[:2]) * 2 * factor
+    matrix = crop_matrix((*(LANDMARKS[2] - side / 2), *(LANDMARKS[2] + side / 2)), CropRule(1.0), 64)
+    crops = warp(photo, matrix, 64)[None]
+    find = predictor.predict_mirrored if mirrored else predictor.predict_crops
+    found = find(crops, [matrix]).covariances[0, 2]
+    np.testing.assert_allclose(found, STRETCHED, atol=0.6)
 
 
 # ------------------------------------------------------------------ mirroring

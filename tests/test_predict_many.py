@@ -109,6 +109,8 @@ def test_what_cannot_be_used_is_told_before_anything_is_read(tmp_path: Path, pho
         r"no boxes are given[^$]*val 0\.png\n[^$]*val 1\.png$": {"boxes": some},
         "crop = 'nobody'": {"boxes": boxes, "crop": "nobody"},
         "'later'": {"boxes": boxes, "on_error": "later"},
+        "'hole': give a mapping": {"boxes": "hole"},
+        'give a mapping .*, or "whole"': {"boxes": list(boxes.values())},
     }.items():
         with pytest.raises(InputError, match=words):
             predictor.predict_many(folder, **arguments)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -69,6 +70,20 @@ class Usage:
                 f"crop = {crop!r}: the network knows the boxes of these detectors: {known}; give a CropRule"
             )
         return self.crops[crop]
+
+    def rule_for(self, detector: str) -> CropRule:
+        """The crop rule for what a detector finds: the one for its boxes, or that of the training with a warning.
+
+        Args:
+            detector: its name, as ``find_detector`` gives it.
+        """
+        if detector not in self.crops:
+            warnings.warn(
+                f"the network {self.name} has no crop rule for the detector {detector}, whose boxes are taken as if "
+                "they were like those of its training; fanlight data fit-crop finds a rule",
+                stacklevel=2,
+            )
+        return self.crops.get(detector, self.crop)
 
 
 class Network(Protocol):

@@ -174,11 +174,15 @@ class Predictor:
         self.usage.rule(crop)
         if boxes is None:
             find_detector(self.detector)
-        elif not isinstance(boxes, str):
+        elif isinstance(boxes, Mapping):
             boxes = {Path(path): some for path, some in boxes.items()}
             missing = [str(path) for path in paths if path not in boxes]
             if missing:
                 raise InputError.collect(missing, "no boxes are given for these photos:")
+        elif not isinstance(boxes, str) or boxes != "whole":
+            raise InputError(
+                f'boxes = {str(boxes)[:60]!r}: give a mapping from each photo\'s path to its boxes, or "whole"'
+            )
         return self._stream(read_ahead(paths, on_error, progress), boxes, flip, crop)
 
     def _stream(
@@ -264,7 +268,7 @@ class Predictor:
         """The boxes of a photo's faces, and the rule that makes crops of them."""
         if boxes is None:
             name, detect = find_detector(self.detector)
-            rule = self.usage.crops.get(name, self.usage.crop) if crop is None else self.usage.rule(crop)
+            rule = self.usage.rule_for(name) if crop is None else self.usage.rule(crop)
             return detect_faces(detect, image), rule
         if isinstance(boxes, str) and boxes == "whole":
             return [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))], self.usage.rule(crop)

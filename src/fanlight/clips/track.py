@@ -276,7 +276,7 @@ class Tracker:
         if boxes is not None:
             return [check_box(box) for box in np.asarray(boxes, np.float64).reshape(-1, 4)], usage.crop
         name, detector = self._detector = self._detector or find_detector(self.predictor.detector)
-        return detect_faces(detector, image), usage.crops.get(name, usage.crop)
+        return detect_faces(detector, image), usage.rule_for(name)
 
     def _predict(self, image: NDArray[np.uint8], squares: Sequence[Square]) -> list[Face]:
         """The landmarks in crops, all in one batch."""
