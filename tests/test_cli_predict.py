@@ -191,7 +191,7 @@ def test_boxes_of_a_known_detector_are_cropped_as_its(
     assert np.abs(wide.landmarks - usual.landmarks).max() > 1
     code, _, err = predict(photos, "--model", model, "--boxes", "boxes.csv", "--detector", "narrow")
     assert code == 2
-    assert "--detector narrow: the network has crop rules for the boxes of: wide; leave --detector out" in err
+    assert "--detector narrow: the network has crop rules for: wide; leave --detector out" in err
 
 
 @pytest.mark.parametrize("results", ["photos/found", "photos", "photos/deep", "."])

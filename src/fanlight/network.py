@@ -79,8 +79,8 @@ class Usage:
         """
         if detector not in self.crops:
             warnings.warn(
-                f"the network {self.name} has no crop rule for the detector {detector}, whose boxes are taken as if "
-                "they were like those of its training; fanlight data fit-crop finds a rule",
+                f"the network {self.name} has no crop rule for the detector {detector}: its boxes are taken as "
+                "if they were those of the training; fanlight data fit-crop finds a rule",
                 stacklevel=2,
             )
         return self.crops.get(detector, self.crop)

@@ -166,7 +166,7 @@ def _predict_photos(predictor: Predictor, inputs: list[Path], options: PhotoOpti
     if options.crop is not None and options.crop not in known:
         rules = ", ".join(known) or "none"
         raise InputError(
-            f"--detector {options.crop}: the network has crop rules for the boxes of: {rules}; leave --detector out"
+            f"--detector {options.crop}: the network has crop rules for: {rules}; leave --detector out"
         )
     folders = [path for path in inputs if path.is_dir()]
     photos = _without_overlays(find_photos(inputs), folders, options.folder)
