@@ -18,7 +18,7 @@ from PIL import Image
 
 from fanlight import image as image_module
 from fanlight.errors import InputError
-from fanlight.image import MAX_SIDE, read_image, read_image_reduced, verify_image, write_image
+from fanlight.image import MAX_SIDE, image_size, read_image, read_image_reduced, verify_image, write_image
 from fanlight.image_header import read_header
 
 RED, GREEN, BLUE = 200, 100, 50
@@ -108,6 +108,16 @@ class TestReading:
         rows, columns = np.nonzero(image[..., 0] > 150)
         assert ("t" if rows.mean() < height / 2 else "b") == corner[0]
         assert ("l" if columns.mean() < width / 2 else "r") == corner[1]
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+    def test_the_size_is_that_of_the_turned_photo(self, path: Path, kind: str, orientation: int) -> None:
+        exif = Image.Exif()
+        exif[0x112] = orientation
+        path.write_bytes(encode(Image.new("RGB", (31, 20), (RED, GREEN, BLUE)), kind, exif=exif))
+        expected = (20, 31) if orientation >= 5 else (31, 20)
+        assert image_size(path) == verify_image(path) == expected
+        assert read_image(path).shape == (*expected[::-1], 3)
 
     def test_one_pixel_and_a_very_wide_photo(self, path: Path) -> None:
         for shape in ((1, 1), (20_000, 2), (MAX_SIDE, 1)):

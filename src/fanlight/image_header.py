@@ -6,6 +6,7 @@ the size, the end mark and the orientation are looked at first.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ class ImageHeader:
     Attributes:
         format: JPEG, PNG, WebP, BMP or TIFF.
         width, height: in pixels, as stored: before ``orientation`` is applied.
-        orientation: EXIF's number, 1 (upright) to 8; looked up in JPEG files only, else 1.
+        orientation: EXIF's number, 1 (upright) to 8.
     """
 
     format: str
@@ -90,14 +91,44 @@ def _jpeg(data: bytes) -> ImageHeader:
         not data.endswith(b"\xff\xd9") and data.find(b"\xff\xd9", at) < 0
     ):  # some cameras add data after the end
         raise ValueError(_CUT_OFF.format("JPEG"))
+    _check_scans(data, at - 2)
     return ImageHeader("JPEG", width, height, orientation)
+
+
+_MAX_SCANS = 50
+_MAX_SEGMENTS = 1000
+_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
+
+
+def _check_scans(data: bytes, at: int) -> None:
+    """Refuse a JPEG whose picture comes in very many scans: each is a pass over all pixels and may take few bytes.
+
+    Args:
+        data: the file.
+        at: where the first scan's marker begins.
+
+    Raises:
+        ValueError: encoders write some ten scans; there are more than fifty, or very many other segments.
+    """
+    scans = segments = 0
+    while match := _MARKER.search(data, at):
+        marker, at = match[1][0], match.end()
+        if marker == 0xD9:
+            return
+        segments += 1
+        scans += marker == 0xDA
+        if scans > _MAX_SCANS or segments > _MAX_SEGMENTS:
+            raise ValueError("the JPEG file is made of too many scans to be a photo: store it anew")
+        if marker >= 0xC0 and at + 2 <= len(data):  # what is lower has no length
+            at += struct.unpack_from(">H", data, at)[0]
 
 
 def _png(data: bytes) -> ImageHeader:
     width, height = struct.unpack_from(">II", data, 16)
     if data.rfind(b"IEND") < 0:
         raise ValueError(_CUT_OFF.format("PNG"))
-    return ImageHeader("PNG", width, height)
+    exif = _find_chunk(data, 8, ">I4s", b"eXIf")
+    return ImageHeader("PNG", width, height, _exif_orientation(exif))
 
 
 def _webp(data: bytes) -> ImageHeader:
@@ -108,12 +139,32 @@ def _webp(data: bytes) -> ImageHeader:
     if kind == b"VP8X":
         width = 1 + int.from_bytes(data[24:27], "little")
         height = 1 + int.from_bytes(data[27:30], "little")
-    elif kind == b"VP8L":
+        exif = _find_chunk(data, 12, "<4sI", b"EXIF")
+        return ImageHeader("WebP", width, height, _exif_orientation(exif))
+    if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     else:
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
     return ImageHeader("WebP", width, height)
+
+
+def _find_chunk(data: bytes, at: int, layout: str, wanted: bytes) -> bytes:
+    """The content of the first chunk of a kind; empty where there is none.
+
+    Args:
+        data: the file.
+        at: where its first chunk begins.
+        layout: of a chunk's kind and length; that of PNG has the length first, and a checksum after the content.
+        wanted: the kind.
+    """
+    while at + 8 <= len(data):
+        one, other = struct.unpack_from(layout, data, at)
+        kind, length = (one, other) if isinstance(one, bytes) else (other, one)
+        if kind == wanted:
+            return data[at + 8 : at + 8 + length]
+        at += 8 + length + (length % 2 if isinstance(one, bytes) else 4)
+    return b""
 
 
 def _bmp(data: bytes) -> ImageHeader:
@@ -124,7 +175,7 @@ def _bmp(data: bytes) -> ImageHeader:
 
 def _tiff(data: bytes) -> ImageHeader:
     tags = _tiff_tags(data)
-    return ImageHeader("TIFF", tags.get(256, 0), tags.get(257, 0))
+    return ImageHeader("TIFF", tags.get(256, 0), tags.get(257, 0), _exif_orientation(data))
 
 
 def _exif_orientation(exif: bytes) -> int:
