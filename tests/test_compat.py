@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,6 +177,8 @@ def test_landmarks_of_a_folder(tmp_path: Path, fa: FaceAlignment) -> None:
     landmarks, scores, boxes = flat[str(folder / "c.bmp")]
     assert (len(landmarks), len(scores), boxes) == (1, 1, None)
     assert flat[str(folder / "b.PNG")] == (None, None, None)
+    with pytest.raises(InputError, match="holds no photos"):
+        fa.get_landmarks_from_directory(folder, [".jpg"], recursive=False)
 
 
 def test_landmarks_of_a_batch(fa: FaceAlignment) -> None:
@@ -193,16 +196,49 @@ def test_landmarks_of_a_batch(fa: FaceAlignment) -> None:
     assert boxes is None
 
 
-def test_flip_and_crop_are_heeded(tmp_path: Path) -> None:
-    random = Predictor(TorchNetwork(untrained(tmp_path)))
-    plain, flipped, wide = (
-        FaceAlignment(1, model=random, **more).get_landmarks(PHOTO, [BOX])[0]  # type: ignore[arg-type]
-        for more in ({}, {"flip_input": True}, {"crop": CropRule(3.0)})
-    )
-    assert np.abs(plain - flipped).max() > 0.01
-    assert np.abs(plain - wide).max() > 1
-    (expected,) = random.predict(PHOTO, BOX, flip=True)
-    np.testing.assert_allclose(flipped, expected.landmarks - 0.5, atol=1e-4)
+def test_boxes_of_a_batch_may_be_one_array(fa: FaceAlignment) -> None:
+    """And come back as they were given."""
+    batch = np.stack([PHOTO, PHOTO]).transpose(0, 3, 1, 2)
+    for given in (np.tile(BOX, (2, 1, 1)), torch.tensor(BOX).tile(2, 1, 1)):
+        landmarks, scores, boxes = fa.get_landmarks_from_batch(batch, given, return_bboxes=True)  # type: ignore[arg-type]
+        np.testing.assert_allclose(landmarks[1], INDEX, atol=0.2)
+        assert boxes is given
+        assert scores is None
+    none = fa.get_landmarks_from_batch(batch[:0], [], return_bboxes=True)
+    assert none == ([], None, [])
+
+
+def test_faces_alone_of_a_batch(fa: FaceAlignment) -> None:
+    batch = torch.from_numpy(np.stack([PHOTO, BLACK]).transpose(0, 3, 1, 2))
+    (found,), none = fa.face_detector.detect_from_batch(batch)
+    assert np.array_equal(found, fa.face_detector.detect_from_image(PHOTO)[0])
+    assert none == []
+
+
+def test_a_lone_channel_is_grey(tmp_path: Path) -> None:
+    random = FaceAlignment(1, model=Predictor(TorchNetwork(untrained(tmp_path))))
+    lone, grey = (random.get_landmarks(image, [BOX])[0] for image in (PHOTO[..., 1:2], PHOTO[..., 1]))
+    assert np.array_equal(lone, grey)
+
+
+@pytest.mark.parametrize("more", [{"flip_input": True}, {"crop": CropRule(3.0)}], ids=["flip", "crop"])
+def test_flip_and_crop_are_heeded(tmp_path: Path, more: dict[str, Any]) -> None:
+    """In one image, in a batch and in a folder, whose boxes the detector gives."""
+    random = Predictor(TorchNetwork(untrained(tmp_path)), find_dots)
+    fa, plain = (FaceAlignment(1, model=random, **options) for options in (more, {}))
+    flip, crop = more.get("flip_input", False), more.get("crop")
+    (expected,) = random.predict(PHOTO, BOX, flip=flip, crop=crop)
+    assert np.abs(expected.landmarks - 0.5 - plain.get_landmarks(PHOTO, [BOX])[0]).max() > 0.01
+    batch = PHOTO.transpose(2, 0, 1)[None]
+    for found in (fa.get_landmarks(PHOTO, [BOX])[0], fa.get_landmarks_from_batch(batch, [[BOX]])[0]):
+        np.testing.assert_allclose(found, expected.landmarks - 0.5, atol=1e-4)
+    write_image(tmp_path / "photos.png", PHOTO)
+    (detected,) = random.predict(PHOTO, flip=flip)
+    for found in (
+        fa.get_landmarks_from_directory(tmp_path)[str(tmp_path / "photos.png")][0],
+        fa.get_landmarks_from_batch(batch)[0],
+    ):
+        np.testing.assert_allclose(found, detected.landmarks - 0.5, atol=1e-4)
 
 
 def test_names_of_old_programs() -> None:

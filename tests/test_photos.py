@@ -37,6 +37,15 @@ def test_a_folder_stands_for_its_photos_by_name(tmp_path: Path) -> None:
     assert find_photos(tmp_path, (".png",)) == [tmp_path / "b.PNG", tmp_path / "c/d/a.png"]
 
 
+def test_a_folder_can_stand_for_its_own_photos_alone(tmp_path: Path) -> None:
+    own = grey(tmp_path / "a.jpg")
+    grey(tmp_path / "b" / "c.jpg")
+    assert find_photos(tmp_path, recursive=False) == [own]
+    own.unlink()
+    with pytest.raises(InputError, match="holds no photos"):
+        find_photos(tmp_path, recursive=False)
+
+
 def test_a_file_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
     file = tmp_path / "noending"
     file.write_bytes(grey(tmp_path / "a.png").read_bytes())

@@ -29,7 +29,9 @@ READERS = min(4, os.cpu_count() or 1)
 
 
 def find_photos(
-    sources: str | PathLike[str] | Iterable[str | PathLike[str]], suffixes: Iterable[str] = SUFFIXES
+    sources: str | PathLike[str] | Iterable[str | PathLike[str]],
+    suffixes: Iterable[str] = SUFFIXES,
+    recursive: bool = True,
 ) -> list[Path]:
     """List the photos that paths name, each once.
 
@@ -38,6 +40,7 @@ def find_photos(
             of their names, the folder's own before those of its folders; hidden ones are left out. A file is
             taken whatever it is called, and whether it exists or not.
         suffixes: what a folder's photos end in, in lower case.
+        recursive: whether a folder stands for those below it too.
 
     Raises:
         InputError: a folder cannot be listed or holds no photo, or a single source does not exist.
@@ -48,7 +51,7 @@ def find_photos(
     suffixes = tuple(suffixes)
     for source in [Path(sources)] if single else map(Path, sources):  # type: ignore[arg-type]
         if source.is_dir():
-            inside = list(_walk(source, suffixes, problems))
+            inside = list(_walk(source, suffixes, problems, recursive))
             if not inside:
                 problems.append(f"{source}: holds no photos ({', '.join(suffixes)})")
             found.update(dict.fromkeys(inside))
@@ -147,7 +150,7 @@ def to_rgb(image: Any, channels: str = "RGB") -> Image:
     return np.ascontiguousarray(image[..., ::-1] if channels == "BGR" else image)
 
 
-def _walk(folder: Path, suffixes: tuple[str, ...], problems: list[str]) -> Iterator[Path]:
+def _walk(folder: Path, suffixes: tuple[str, ...], problems: list[str], recursive: bool) -> Iterator[Path]:
     """The photos in and below a folder; through links too, but no folder twice."""
     seen: set[str] = set()
 
@@ -160,7 +163,7 @@ def _walk(folder: Path, suffixes: tuple[str, ...], problems: list[str]) -> Itera
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
         for name in sorted(files):
             if name.lower().endswith(suffixes) and not name.startswith("."):
                 yield Path(place, name)

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Sequence
 from enum import IntEnum
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,8 +125,8 @@ class FaceAlignment:
         """Find the landmarks of each face in an image.
 
         Args:
-            image_or_path: a path, or (H, W, 3), (H, W, 4) or (H, W), RGB, as an array or tensor of any type with
-                values from 0 to 255.
+            image_or_path: a path, or (H, W, 3), (H, W, 4), (H, W, 1) or (H, W), RGB, as an array or tensor of any
+                type with values from 0 to 255.
             detected_faces: left, top, right, bottom of each face in image px, and whatever follows; found by the
                 detector when None.
             return_bboxes: give the boxes too.
@@ -169,7 +168,7 @@ class FaceAlignment:
             A list with (faces * L, 2) float32 for each image, or an empty list where it has no face. With one of
             the flags three lists over the images, as for ``get_landmarks_from_image``.
         """
-        images = [_image(np.moveaxis(image, 0, -1)) for image in _array(image_batch)]
+        images = _images(image_batch)
         boxes = None if detected_faces is None else [_boxes(faces) for faces in detected_faces]
         found = self.predictor.predict_batch(
             images, boxes, flip=self.flip_input, crop=None if boxes is None else self._crop
@@ -180,8 +179,8 @@ class FaceAlignment:
         if not (return_bboxes or return_landmark_score):
             return landmarks
         scores = [_scores(faces) for faces in found] if return_landmark_score else None
-        bboxes = (detected_faces or [_scored(faces) for faces in found]) if return_bboxes else None
-        return landmarks, scores, bboxes
+        bboxes = [_scored(faces) for faces in found] if detected_faces is None else detected_faces
+        return landmarks, scores, bboxes if return_bboxes else None
 
     def get_landmarks_from_directory(
         self,
@@ -208,9 +207,7 @@ class FaceAlignment:
         Raises:
             InputError: the folder holds no image, or one that cannot be read.
         """
-        photos = find_photos(path, tuple(extension.lower() for extension in extensions))
-        if not recursive:
-            photos = [photo for photo in photos if photo.parent == Path(path)]
+        photos = find_photos(path, tuple(extension.lower() for extension in extensions), recursive)
         found = self.predictor.predict_many(
             photos, flip=self.flip_input, on_error="raise", progress=show_progress_bar
         )
@@ -247,6 +244,10 @@ class FaceDetector:
         _, detect = find_detector(self._predictor.detector)
         return [np.array([*box, 1], np.float32) for box in detect_faces(detect, _image(tensor_or_path))]
 
+    def detect_from_batch(self, tensor: Any) -> list[list[Floats32]]:
+        """The boxes of several images' faces, given as (B, 3, H, W); see ``detect_from_image``."""
+        return [self.detect_from_image(image) for image in _images(tensor)]
+
 
 def _scores(faces: Sequence[Face]) -> list[Floats32]:
     return [face.scores.astype(np.float32) for face in faces]
@@ -265,12 +266,18 @@ def _array(values: Any) -> NDArray[Any]:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
+def _images(batch: Any) -> list[Image]:
+    """The images of a batch (B, 3, H, W) or (B, 1, H, W)."""
+    return [_image(np.moveaxis(image, 0, -1)) for image in _array(batch)]
+
+
 def _image(image_or_path: Any) -> Image:
-    """An image as uint8, its transparency dropped."""
+    """An image as uint8, its transparency and a lone channel's axis dropped."""
     if isinstance(image_or_path, str | PathLike):
         return read_image(image_or_path)
     image = _array(image_or_path)
-    image = image[..., :3] if image.ndim == 3 and image.shape[2] == 4 else image
+    if image.ndim == 3 and image.shape[2] in (1, 4):
+        image = image[..., 0] if image.shape[2] == 1 else image[..., :3]
     if image.dtype == np.uint8 or not image.size:
         return image
     low, high = image.min(), image.max()
