@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -151,6 +152,39 @@ def test_boxes_from_a_table(
     np.testing.assert_allclose(read_pts("again/anna.pts"), read_pts("predictions/anna.pts"), atol=0.01)
 
 
+def test_boxes_from_a_spreadsheet(tmp_path: Path, predict: Run, model: Path, photos: Path) -> None:
+    """Of a country that writes 1,5 and so separates by semicolons."""
+    words = (photos, "--model", model, "--no-overlay", "--boxes")
+    assert predict(*words, "boxes.csv")[0] == 0
+    text = Path("boxes.csv").read_text().replace(",", ";").replace(".", ",").replace(",png", ".png")
+    Path("sheet.csv").write_text("\ufeff" + text, encoding="utf-8")
+    assert predict(*words, "sheet.csv", "--out", "again")[0] == 0
+    assert Path("again/anna.pts").read_text() == Path("predictions/anna.pts").read_text()
+
+
+def test_a_photo_whose_name_is_not_utf8(predict: Run, model: Path, photos: Path) -> None:
+    """Also in the table that is read again."""
+    name = os.fsdecode(b"zo\xeb.png")
+    try:
+        (photos / "anna.png").rename(photos / name)
+    except OSError:
+        pytest.skip("this system's names of files are UTF-8")
+    words = (photos, "--model", model, "--format", "pts,csv,json")
+    assert predict(*words, "--detector", DOTS)[0] == 0
+    code, out, _ = predict(*words, "--boxes", "predictions/landmarks.csv", "--out", "again")
+    assert code == 0
+    assert "2 faces in 3 photos" in out
+    assert files(Path("again")) == files(Path("predictions"))
+
+
+def test_results_are_those_of_the_last_call(tmp_path: Path, predict: Run, model: Path, photos: Path) -> None:
+    words = (photos, "--model", model, "--detector", DOTS)
+    assert predict(*words)[0] == 0
+    write_image(photos / "anna.png", np.zeros((50, 60, 3), np.uint8))
+    assert predict(*words)[0] == 0
+    assert files(tmp_path / "predictions") == {"deep/bert.pts", "deep/bert_overlay.png"}
+
+
 def test_boxes_from_an_index_and_of_whole_photos(tmp_path: Path, predict: Run, model: Path) -> None:
     samples = make_faces(tmp_path / "faces", 2)
     Index.write(tmp_path / "index.tsv", samples)
@@ -285,10 +319,14 @@ def test_a_clip_beside_photos(
         (["photos", "--device", "cuda:99"], "cuda:99"),
         (["photos", "--detector", "nobody"], "nobody"),
         (["photos", "--boxes", "none.csv"], "none.csv"),
-        (["photos", "--boxes", "bad.csv"], "line 3"),
+        (["photos", "--boxes", "hole"], "or whole to take each photo as one face"),
+        (["photos", "--boxes", "bad.csv"], "line 3: right is 'x': expected a number"),
+        (["photos", "--boxes", "bad.csv"], "line 4: face box"),
+        (["photos", "--boxes", "bad.csv"], "line 5: image is empty"),
+        (["photos", "--boxes", "bad.csv"], "line 6: bottom is missing"),
         (["photos", "--boxes", "few.csv"], "photos/deep/bert.png"),
         (["photos", "--boxes", "other.csv"], "it has "),
-        (["photos", "--boxes", "columns.csv"], "image,left,top,right,bottom"),
+        (["photos", "--boxes", "columns.csv"], "image,left,top,right,bottom, found photo,left"),
         (["clip.mp4", "--boxes", "whole"], "for photos only"),
         (["photos", "--out", "boxes.csv/x"], "cannot be written"),
         (["void"], "void: holds no photos"),
@@ -303,6 +341,7 @@ def test_wrong_use_is_a_message_and_exit_code_2(
     head = "image,left,top,right,bottom\n"
     Path("bad.csv").write_text(
         head + "photos/anna.png,1,2,3,4\nphotos/anna.png,1,2,x,4\nphotos/anna.png,9,2,3,4\n"
+        ",1,2,3,4\nphotos/anna.png,1,2,3\n"
     )
     Path("few.csv").write_text(head + "photos/anna.png,1,2,3,4\n")
     Path("other.csv").write_text(head + "elsewhere/bert.png,1,2,3,4\n")

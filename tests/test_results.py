@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import fanlight
 from fanlight.data.pts import read_pts
 from fanlight.errors import InputError
-from fanlight.image import write_image
+from fanlight.image import read_image, write_image
 from fanlight.markup import Markup
 from fanlight.predict import Face
 from fanlight.results import CsvFile, JsonFile, result_names, write_csv, write_json, write_pts
@@ -191,6 +192,60 @@ def test_pts_of_two_photos_never_overwrite_each_other(tmp_path: Path, found: Fou
     photos = [path, tmp_path / "b" / "anna.png"]
     write_pts(tmp_path / "named", [(photo, faces) for photo in photos], result_names(photos))
     assert len(list((tmp_path / "named").rglob("*.pts"))) == 4
+
+
+def test_faces_of_an_earlier_call_do_not_stay(tmp_path: Path, found: Found) -> None:
+    """But a file may be of another photo that is there."""
+    (path, (first, second)), *_ = found
+    out = tmp_path / "out"
+    write_pts(out, [(path, [first, second, first])])
+    write_pts(out, [(path, [second])])
+    assert [file.name for file in out.iterdir()] == ["anna.pts"]
+    np.testing.assert_allclose(read_pts(out / "anna.pts"), second.landmarks, atol=1e-9)
+    write_pts(out, [(path, [first, second, first])])
+    write_pts(out, [(path, [])])
+    assert not list(out.iterdir())
+    write_image(tmp_path / "anna_2.jpg", np.zeros((30, 40, 3), np.uint8))
+    write_pts(out, [(tmp_path / "anna_2.jpg", [first])])
+    write_pts(out, [(path, [second])])
+    assert {file.name for file in out.iterdir()} == {"anna.pts", "anna_2.pts"}
+
+
+def test_names_that_are_not_utf8(tmp_path: Path, found: Found, five: Markup) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/zo\xeb.png"))
+    try:
+        write_image(path, np.zeros((30, 40, 3), np.uint8))
+    except InputError:
+        pytest.skip("this system's names of files are UTF-8")
+    results = [(path, found[0][1])]
+    write_csv(tmp_path / "a.csv", results, five)
+    write_json(tmp_path / "a.json", results, five)
+    write_pts(tmp_path / "out", results)
+    with open(tmp_path / "a.csv", encoding="utf-8", errors="surrogateescape", newline="") as lines:
+        assert [Path(row["image"]) for row in csv.DictReader(lines)] == [path, path]
+    (image,) = json.loads((tmp_path / "a.json").read_text())["images"]
+    assert Path(image["file_name"]) == path
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a umask")
+def test_results_may_be_read_by_whom_the_user_lets(tmp_path: Path, five: Markup) -> None:
+    before = os.umask(0o027)
+    try:
+        write_csv(tmp_path / "a.csv", [], five)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.csv").stat().st_mode & 0o777 == 0o640
+
+
+def test_the_size_of_a_turned_photo(tmp_path: Path, five: Markup) -> None:
+    """As it is seen, like the coordinates."""
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png", exif=exif)
+    write_json(tmp_path / "a.json", [(tmp_path / "a.png", [])], five)
+    (image,) = json.loads((tmp_path / "a.json").read_text())["images"]
+    assert (image["height"], image["width"]) == read_image(tmp_path / "a.png").shape[:2] == (40, 30)
 
 
 # ------------------------------------------------------------------ names

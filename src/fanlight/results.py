@@ -3,7 +3,7 @@
 >>> from fanlight.results import write_json
 >>> write_json("faces.json", model.predict_many("photos"), model.markup)  # doctest: +SKIP
 
-Each function takes what ``predict_many`` yields, a path and its faces at a time, and keeps none of it. A file
+Each function takes what ``predict_many`` yields, a path and its faces at a time, and keeps no face. A file
 appears whole when all is written, or not at all, and then an older one of that name is untouched. Several at once,
 from one pass over the photos::
 
@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import tempfile
+import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TextIO
 
 import numpy as np
 
@@ -32,6 +31,7 @@ from fanlight.data.pts import format_pts
 from fanlight.errors import InputError
 from fanlight.image import image_size
 from fanlight.markup import Markup
+from fanlight.photos import SUFFIXES
 from fanlight.predict import Face
 
 Results = Iterable[tuple[Path, Sequence[Face]]]
@@ -69,6 +69,7 @@ class PtsFolder:
     """Landmarks as ``.pts`` files, which count from 1 at pixel centres: continuous coordinates + 0.5.
 
     The first face of a photo goes to NAME.pts, further ones to NAME_2.pts and so on; without a face there is none.
+    What an earlier call wrote for more faces of the photo is removed.
 
     Args:
         folder: where the files go; made when the first is written.
@@ -95,6 +96,19 @@ class PtsFolder:
             with replacing(self._folder / file) as side:
                 side.write_text(format_pts(face.landmarks), encoding="ascii", newline="\n")
             self._written.add(file)
+        self._remove_more(photo, name, len(faces) + 1)
+
+    def _remove_more(self, photo: Path, name: str, number: int) -> None:
+        """Remove the files of a photo's faces from this number on, but not those of a photo called NAME_2."""
+        while (file := f"{name}{face_suffix(number)}.pts") not in self._written:
+            path = self._folder / file
+            others = {
+                place / f"{path.stem}{suffix}" for place in (photo.parent, path.parent) for suffix in SUFFIXES
+            }
+            if not path.exists() or any(other.exists() for other in others - {photo}):
+                return
+            path.unlink()
+            number += 1
 
 
 class _OneFile:
@@ -107,7 +121,7 @@ class _OneFile:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             side = stack.enter_context(replacing(self.path))
-            self._text = stack.enter_context(open(side, "w", encoding="utf-8", newline=""))
+            self._text = stack.enter_context(_open_text(side))
             self._begin()
             self._stack = stack.pop_all()
         return self
@@ -269,22 +283,26 @@ def replacing(path: Name) -> Iterator[Path]:
         InputError: the file cannot be written; also where writing to it within the block fails.
     """
     path = Path(path)
+    side = path.parent / f".fanlight-{secrets.token_hex(6)}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".fanlight-", suffix=path.suffix)
-        os.close(handle)
-        os.chmod(name, 0o644)
+        side.touch(exist_ok=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}; choose another folder") from None
     try:
-        yield Path(name)
-        os.replace(name, path)
+        yield side
+        side.replace(path)
     except OSError as error:
-        if error.filename not in (None, name):
+        if error.filename is not None and str(error.filename) != str(side):
             raise  # of another file
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     finally:  # also when interrupted
-        Path(name).unlink(missing_ok=True)
+        side.unlink(missing_ok=True)
+
+
+def _open_text(path: Path) -> TextIO:
+    """A file for text, in which names of files may hold bytes that are not UTF-8."""
+    return open(path, "w", encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def _write(writer: Writer, results: Results) -> None:

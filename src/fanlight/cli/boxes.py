@@ -9,7 +9,8 @@ from pathlib import Path
 from fanlight.cli.console import err
 from fanlight.errors import InputError
 
-Boxes = dict[Path, list[tuple[float, float, float, float]]]
+Box = tuple[float, float, float, float]
+Boxes = dict[Path, list[Box]]
 
 COLUMNS = ("image", "left", "top", "right", "bottom")
 
@@ -50,32 +51,65 @@ def _read_index(file: Path) -> Boxes:
 def _read_csv(file: Path) -> Boxes:
     """A relative name counts from the CSV's folder or, if there is no such file, from here.
 
-    A line without numbers says that the photo has no face.
+    A line without numbers says that the photo has no face. Semicolons may separate, as spreadsheets have it where
+    numbers are written with a comma.
     """
-    from fanlight.geometry import check_box
-
     boxes: Boxes = {}
     problems = []
     try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = csv.DictReader(lines)
+        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
+            separator, comma = (";", ",") if ";" in lines.readline() else (",", ".")
+            lines.seek(0)
+            rows = csv.DictReader(lines, delimiter=separator)
             if not set(COLUMNS) <= set(rows.fieldnames or ()):
-                raise InputError(
-                    f"{file}:1: expected the columns {','.join(COLUMNS)}, found {rows.fieldnames}"
-                )
+                found = separator.join(rows.fieldnames or ())
+                raise InputError(f"{file}:1: expected the columns {','.join(COLUMNS)}, found {found}")
             for row in rows:
                 try:
-                    beside = file.parent / row["image"]
-                    photo = beside if beside.exists() else Path(row["image"])
-                    faces = boxes.setdefault(photo.resolve(), [])
-                    if any(row[name] for name in COLUMNS[1:]):
-                        faces.append(check_box([float(row[name]) for name in COLUMNS[1:]]))
-                except (TypeError, ValueError) as error:
+                    photo, box = _read_row(row, file.parent, comma)
+                except ValueError as error:
                     problems.append(f"line {rows.line_num}: {error}")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+                else:
+                    boxes.setdefault(photo, []).extend(box)
+    except FileNotFoundError:
+        raise InputError(
+            f"--boxes {file}: no such file; give a CSV or an index (TSV), or whole to take each photo as one face"
+        ) from None
+    except (OSError, csv.Error) as error:
         raise InputError(f"{file}: cannot read the boxes: {error}") from None
     if problems:
         raise InputError.collect(problems, f"{file}: cannot be used:")
     if not boxes:
         err.print(f"[yellow]{file}: names no faces[/]")
     return boxes
+
+
+def _read_row(row: dict[str, str | None], folder: Path, comma: str) -> tuple[Path, list[Box]]:
+    """The photo of a line, and its box if there is one.
+
+    Args:
+        row: text by column.
+        folder: where relative names count from.
+        comma: what comes before decimals.
+
+    Raises:
+        ValueError: the line cannot be used; the message names the column.
+    """
+    from fanlight.geometry import check_box
+
+    name, *sides = (row[column] for column in COLUMNS)
+    if not name:
+        raise ValueError("image is empty: expected a photo's name")
+    beside = folder / name
+    photo = (beside if beside.exists() else Path(name)).resolve()
+    if not any(sides):
+        return photo, []
+    numbers = []
+    for column, text in zip(COLUMNS[1:], sides, strict=True):
+        try:
+            numbers.append(float((text or "").replace(comma, ".")))
+        except ValueError:
+            raise ValueError(
+                f"{column} is {text!r}: expected a number" if text else f"{column} is missing"
+            ) from None
+    return photo, [check_box(numbers)]

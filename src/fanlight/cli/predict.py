@@ -246,10 +246,13 @@ class _Overlays:
         from fanlight.image import read_image, write_image
         from fanlight.results import replacing
 
+        path = self._folder / f"{self._names[photo]}{OVERLAY}"
         if faces:
             landmarks = np.stack([face.landmarks for face in faces])
-            with replacing(self._folder / f"{self._names[photo]}{OVERLAY}") as side:
+            with replacing(path) as side:
                 write_image(side, overlay(read_image(photo), landmarks, self._markup))
+        else:
+            path.unlink(missing_ok=True)  # that of an earlier call
 
 
 def _report(counts: list[int], options: PhotoOptions) -> None:
