@@ -190,6 +190,25 @@ class TestRefusing:
         with pytest.raises(InputError, match=says):
             read_image(path)
 
+    def test_a_jpeg_of_very_many_scans(self, path: Path) -> None:
+        """Each goes over all pixels, and may take a few bytes only."""
+        grey = Image.fromarray(np.full((64, 64), 128, np.uint8))
+        data = encode(grey, "JPEG", progressive=True)
+        last = data.rindex(b"\xff\xda")
+        tables = data.rindex(b"\xff\xc4", 0, last)
+        scan = data[tables:-2]  # with its tables
+        hidden = b"\xff\xfe\0\x04\xff\xd9"  # a comment that looks like the end
+        path.write_bytes(data[:-2] + hidden + 40 * scan + data[-2:])
+        assert read_image(path).shape == (64, 64, 3)
+        path.write_bytes(data[:-2] + hidden + 50 * scan + data[-2:])
+        with pytest.raises(InputError, match="too many scans"):
+            read_image(path)
+        path.write_bytes(data[:-2] + 1000 * b"\xff\xfe\0\x02" + 50 * scan + data[-2:])
+        with pytest.raises(InputError, match="too many scans"):
+            read_image(path)
+        path.write_bytes(data + 1000 * b"\xff\xda")  # behind the end there may be anything
+        assert read_image(path).shape == (64, 64, 3)
+
     def test_a_file_of_gigabytes_is_not_read(self, path: Path) -> None:
         with path.open("wb") as file:
             file.truncate(2 << 30)  # a sparse file

@@ -97,7 +97,7 @@ def _jpeg(data: bytes) -> ImageHeader:
 
 _MAX_SCANS = 50
 _MAX_SEGMENTS = 1000
-_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
+_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
 
 
 def _check_scans(data: bytes, at: int) -> None:
