@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from chromium import Page, find_chromium, open_page, wait_until
 from dot_server import SHIFT_PX
@@ -172,12 +174,53 @@ def test_a_photo_that_the_camera_held_upright(page: Page, folder: Path) -> None:
     opened(page)
     assert page.value(f"[{WORK}.photo.width, {WORK}.photo.height]") == [220, 180]
     assert np.abs(landmarks(page) - places).max() < 0.5
-    shown = page.value(f"""(() => {{
-        const context = new OffscreenCanvas(220, 180).getContext("2d");
-        context.drawImage({WORK}.photo.bitmap, 0, 0);
-        return {FACE}.landmarks.map(([x, y]) => Math.max(...context.getImageData(x, y, 1, 1).data.slice(0, 3)));
-    }})()""")
-    assert min(shown) > 200
+    assert min(brightness(page)) > 200
+
+
+def turned(photo: Path, orientation: int) -> bytes:
+    """A PNG or WebP file with an EXIF note."""
+    tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 274, 3, 1, orientation, 0, 0)
+    data = photo.read_bytes()
+    if photo.suffix == ".png":
+        check = struct.pack(">I", zlib.crc32(b"eXIf" + tiff))
+        return data[:33] + struct.pack(">I", len(tiff)) + b"eXIf" + tiff + check + data[33:]
+    height, width = read_image(photo).shape[:2]
+    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    extended = b"VP8X" + struct.pack("<I", 10) + bytes([8, 0, 0, 0]) + sides
+    body = b"WEBP" + extended + data[12:] + b"EXIF" + struct.pack("<I", len(tiff)) + tiff
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize("kind", ["webp", "png", "tiff"])
+def test_photos_that_browsers_turn_another_way(page: Page, folder: Path, kind: str) -> None:
+    """Their EXIF note says upside down: width and height do not tell."""
+    places = PLACES * 120 + [40, 30]
+    file = folder / f"upside down.{kind}"
+    write_image(file, np.ascontiguousarray(np.rot90(paint(places, 180, 200, 4.0), 2)), quality=100)
+    if kind == "tiff":
+        tiff = Image.Exif()
+        tiff[274] = 3
+        Image.fromarray(read_image(file)).save(file, exif=tiff)
+    else:
+        file.write_bytes(turned(file, 3))
+    assert np.abs(read_image(file).max(2)[tuple(np.rint(places - 0.5).astype(int).T[::-1])].min()) > 200
+    drop(page, file)
+    opened(page)
+    assert np.abs(landmarks(page) - places).max() < 0.5
+    assert min(brightness(page)) > 200
+
+
+def brightness(page: Page) -> list[int]:
+    """What the page's own picture of a photo has under each landmark, 255 on a dot."""
+    return list(
+        page.value(f"""(() => {{
+            const {{ bitmap }} = {WORK}.photo;
+            const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+            context.drawImage(bitmap, 0, 0);
+            const at = ([x, y]) => Math.max(...context.getImageData(x, y, 1, 1).data.slice(0, 3));
+            return {FACE}.landmarks.map(at);
+        }})()""")
+    )
 
 
 def test_a_landmark_file_to_correct(page: Page, folder: Path) -> None:
@@ -280,6 +323,68 @@ def test_the_camera(page: Page) -> None:
     assert page.value(f"{WORK}.photo.name").startswith("camera ")
     assert page.value("document.getElementById('live').hidden")
     assert page.value(f"{WORK}.photo.width") == 640
+
+
+def watch_camera(page: Page) -> None:
+    """Keep all streams that the page opens, to see what becomes of them."""
+    page.value("""(() => {
+        globalThis.streams = [];
+        const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (wish) => {
+            const stream = await open(wish);
+            streams.push(stream);
+            return stream;
+        };
+    })()""")
+
+
+LIVE = "streams.flatMap(stream => stream.getTracks()).filter(track => track.readyState === 'live').length"
+
+
+def test_a_camera_that_is_asked_for_twice_stops_at_once(page: Page) -> None:
+    watch_camera(page)
+    page.value("(b => { b.click(); b.click() })(document.getElementById('camera-on'))")
+    page.wait_for("/frames.s/.test(document.getElementById('rate').innerText)")
+    assert page.value("streams.length") == 1
+    assert page.text("#status") == ""
+    page.press("#camera-off")
+    assert page.value(LIVE) == 0
+
+
+def test_a_camera_that_cannot_be_played_is_given_back(page: Page) -> None:
+    watch_camera(page)
+    page.value("""(() => {
+        const play = HTMLVideoElement.prototype.play;
+        HTMLVideoElement.prototype.play = function () {
+            HTMLVideoElement.prototype.play = play;
+            return Promise.reject(new DOMException("interrupted", "AbortError"));
+        };
+    })()""")
+    page.press("#camera-on-2")
+    page.wait_for("document.querySelector('#status.bad')")
+    assert "picture cannot be played" in page.text("#status")
+    assert page.value(f"[streams.length, {LIVE}]") == [1, 0]
+    page.press("#camera-on-2")  # and it can be tried again
+    page.wait_for("/frames.s/.test(document.getElementById('rate').innerText)")
+    page.press("#camera-off")
+    assert page.value(LIVE) == 0
+
+
+def test_heatmaps_come_once_the_server_is_no_longer_busy(page: Page, folder: Path) -> None:
+    page.value("""(() => {
+        const send = fetch;
+        globalThis.asked = 0;
+        globalThis.fetch = (url, what) => {
+            if (!String(url).includes("heatmaps") || asked++) return send(url, what);
+            const headers = { "Retry-After": "1" };
+            return Promise.resolve(new Response('{"error": "busy: come back"}', { status: 503, headers }));
+        };
+    })()""")
+    drop(page, photo(folder, "busy.png")[0])
+    opened(page)
+    page.wait_for("document.getElementById('heat-note').innerText === 'busy: come back'")
+    page.wait_for("document.getElementById('heat-note').innerText.includes('64 x 64 cells out')")
+    assert page.value("asked") == 2
 
 
 def test_phone_width_and_names_for_everything(page: Page, folder: Path) -> None:

@@ -5,11 +5,12 @@ async function ask(path, body, headers = {}) {
   try {
     response = await fetch(path, body === undefined ? {} : { method: "POST", body, headers });
   } catch {
-    throw new Error("The server does not answer: is fanlight serve still running?");
+    throw Object.assign(new Error("The server does not answer: is fanlight serve still running?"), { wait: 5 });
   }
   if (response.ok) return response;
   const told = await response.json().catch(() => ({}));
-  throw new Error(told.error ?? `The server answered ${response.status}.`);
+  const wait = response.status === 503 ? Number(response.headers.get("Retry-After")) || 1 : 0; // s, then it is worth asking again
+  throw Object.assign(new Error(told.error ?? `The server answered ${response.status}.`), { wait });
 }
 
 function form(fields) {

@@ -45,7 +45,9 @@ const stage = new Stage($("stage"), $("stage-other"), $("loupe"), {
   face: chooseFace,
 }, () => scene);
 const insight = new Insight({ select, changed: refresh });
-const compare = new Compare({ select, changed: refresh, failed: (error) => say(error.message, true) });
+const compare = new Compare({
+  select, changed: refresh, failed: (error) => say(error.message, true), ruleFor: (model, crop) => work.ruleFor(model, crop),
+});
 const panels = new Panels({ select, show, part, place: moved, reset });
 const shelf = new Shelf({ choosePhoto: (photo) => choosePhoto(photo), chooseFace });
 const camera = new Camera({

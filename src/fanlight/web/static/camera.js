@@ -13,6 +13,7 @@ const $ = (id) => document.getElementById(id);
 
 export class Camera {
   #stream = null;
+  #starting = null; // a promise, until there is a stream
   #video = document.createElement("video");
   #times = [];
   #frame = null; // the last frame that was answered, a Blob
@@ -32,19 +33,32 @@ export class Camera {
     return this.#stream !== null;
   }
 
-  async start() {
-    if (this.on) return;
+  /** Twice asked, it starts once. */
+  start() {
+    if (!this.on) this.#starting ??= this.#start().finally(() => (this.#starting = null));
+    return this.#starting;
+  }
+
+  async #start() {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw new Error("The browser gives the camera to this machine's own pages and to https only: open the page on the machine it runs on.");
     }
+    let stream;
     try {
-      this.#stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: { ideal: 1280 } } });
+      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: { ideal: 1280 } } });
     } catch (error) {
       const denied = error.name === "NotAllowedError";
       throw new Error(denied ? "The camera was not allowed: allow it beside the page's address." : "No camera was found, or another program uses it.");
     }
-    this.#video.srcObject = this.#stream;
-    await this.#video.play();
+    try {
+      this.#video.srcObject = stream;
+      await this.#video.play();
+    } catch {
+      stream.getTracks().forEach((track) => track.stop());
+      this.#video.srcObject = null;
+      throw new Error("The camera's picture cannot be played: try once more.");
+    }
+    this.#stream = stream;
     this.#times = this.#faces = [];
     $("live").hidden = false;
     this.#loop();

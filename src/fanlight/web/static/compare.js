@@ -11,7 +11,7 @@ export class Compare {
   #sort = "index";
   #wanted = null;
 
-  /** hand: select(index), changed(), failed(error). */
+  /** hand: select(index), changed(), failed(error), ruleFor(model, crop). */
   constructor(hand) {
     this.hand = hand;
     for (const button of $("compare-table").tHead.querySelectorAll("button")) {
@@ -40,7 +40,8 @@ export class Compare {
     if (photo.others.has(key)) return;
     photo.others.set(key, {});
     try {
-      const told = await api.predict(photo.file, { model: this.model, boxes: [face.box], crop: face.crop, flip });
+      const crop = this.hand.ruleFor(this.model, face.crop);
+      const told = await api.predict(photo.file, { model: this.model, boxes: [face.box], crop, flip });
       photo.others.set(key, { face: told.faces[0] });
     } catch (error) {
       photo.others.delete(key);

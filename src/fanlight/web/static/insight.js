@@ -58,11 +58,20 @@ export class Insight {
       photo.insights.set(key, api.heatmaps(photo.file, face).catch((error) => ({ error })));
     }
     const told = await photo.insights.get(key);
+    if (told.error) this.#again(photo, key, told.error);
     if (this.#wanted !== key || told === this.#told) return;
     this.#told = told;
     this.#shown = told.error ? null : told;
     $("heat-note").textContent = told.error?.message ?? "";
     this.hand.changed();
+  }
+
+  /** Where the server is only busy, or away, forget its failure after a while and ask again. */
+  #again(photo, key, error) {
+    const asked = photo.insights.get(key);
+    const forget = () => photo.insights.get(key) === asked && photo.insights.delete(key);
+    if (!error.wait) return;
+    setTimeout(() => forget() && this.#wanted === key && this.hand.changed(), 1000 * error.wait);
   }
 
   #heatmap() {

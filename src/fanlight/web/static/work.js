@@ -27,6 +27,11 @@ export class Work {
     return (fits(own) ? own : models.find(fits))?.markup ?? null;
   }
 
+  /** The crop rule to ask a model for: the one for a face's detector, or null where it has none for that. */
+  ruleFor(model, crop) {
+    return this.info.models.find(({ name }) => name === model)?.crops.includes(crop) ? crop : null;
+  }
+
   /** Open photos, and landmark files that belong to them by their names; box: where the face is, if that is known. */
   async open(files, box = null) {
     const all = [...files];
@@ -55,10 +60,10 @@ export class Work {
     return this.renew(photo);
   }
 
-  /** The bitmap of a photo, from the browser or, where it cannot read the format, from the server. */
+  /** The bitmap of a photo, from the browser or, where it cannot read it or may turn it another way, from the server. */
   async #see(photo, anew = false) {
     if (photo.bitmap && !anew) return;
-    const own = !anew && !photo.foreign && (await createImageBitmap(photo.file).catch(() => null));
+    const own = !anew && !photo.foreign && (await isPlain(photo.file)) && (await createImageBitmap(photo.file).catch(() => null));
     photo.foreign = !own;
     photo.bitmap = own || (await createImageBitmap(await api.preview(photo.file)));
     [photo.width, photo.height] = [photo.bitmap.width, photo.bitmap.height];
@@ -148,7 +153,7 @@ export class Work {
       const renewed = new Map();
       for (const crop of new Set(old.map((face) => face.crop))) {
         const some = old.filter((face) => face.crop === crop);
-        const found = await this.#predict(photo, some.map(({ box }) => box), crop);
+        const found = await this.#predict(photo, some.map(({ box }) => box), this.ruleFor(this.model, crop));
         some.forEach((face, i) => renewed.set(face.key, { ...found[i], key: face.key }));
       }
       photo.commit(photo.faces.map((face) => (stale(face) ? (renewed.get(face.key) ?? face) : face)));
@@ -172,7 +177,7 @@ export class Work {
     const face = photo?.face;
     if (!face) return undefined;
     return this.#busy(photo, async () => {
-      const [found] = await this.#predict(photo, [box], face.crop);
+      const [found] = await this.#predict(photo, [box], this.ruleFor(this.model, face.crop));
       const index = photo.faces.findIndex(({ key }) => key === face.key);
       if (index >= 0) photo.replaceFace(index, { ...found, key: face.key });
     });
@@ -223,6 +228,13 @@ export class Work {
     }
     this.refresh();
   }
+}
+
+/** Whether browsers show a photo as the server sees it: they all turn JPEG files by their EXIF notes, but not others. */
+async function isPlain(file) {
+  const [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
+  if (first === 0xff && second === 0xd8) return true;
+  return !/^II\*|^MM\0|eXIf|EXIF/.test(await file.text());
 }
 
 /** Large bitmaps of photos that are not on the screen would fill the memory. */
