@@ -1,12 +1,14 @@
 """A real server for tests, whose networks find painted dots: python dot_server.py FOLDER prints its address.
 
-``dots`` is right, ``shifted`` 3 px to the right of it, ``slow`` answers once FOLDER/go exists, ``broken`` fails.
+``dots`` is right, ``shifted`` 3 px to the right of it, ``slow`` answers once FOLDER/go exists (and adds a line to
+FOLDER/calls when it is asked), ``broken`` fails, ``ruled`` knows the boxes of the detector "tight".
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from fanlight.geometry import CropRule
 from fanlight.network import Located
 from fanlight.predict import Predictor
 from fanlight.web.server import address, guarded, listen, run
@@ -21,6 +24,7 @@ from fanlight.web.work import Shelf
 from painted import PLACES, dot_predictor
 
 SHIFT_PX = 3.0
+TIGHT = CropRule(scale=2.5, shift_y=0.1)
 
 
 def find_dots(photo: NDArray[np.uint8]) -> ArrayLike:
@@ -42,6 +46,8 @@ class Slow:
 
     def __call__(self, crops: Any) -> Located:
         """Locate the landmarks, later."""
+        with (self.go.parent / "calls").open("a") as calls:
+            calls.write("called\n")
         while not self.go.exists():
             time.sleep(0.01)
         return self.network(crops)
@@ -60,13 +66,15 @@ class Broken:
 
 def main(folder: Path) -> None:
     """Serve until the process ends."""
-    right = dot_predictor(folder)
+    right, ruled = dot_predictor(folder), dot_predictor(folder).network
+    ruled.usage = replace(ruled.usage, crops={"tight": TIGHT})  # type: ignore[misc]
     shelf = Shelf(
         {
             "dots": right,
             "shifted": dot_predictor(folder, offset=(SHIFT_PX, 0)),
             "slow": Predictor(Slow(right, folder / "go")),  # type: ignore[arg-type]
             "broken": Predictor(Broken(right)),  # type: ignore[arg-type]
+            "ruled": Predictor(ruled),
         },
         detector="dot_server:find_dots",
     )

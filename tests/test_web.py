@@ -19,11 +19,12 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from dot_server import SHIFT_PX
+from dot_server import SHIFT_PX, TIGHT
 from fanlight.checkpoint import save_checkpoint
 from fanlight.cli import app, main
 from fanlight.data.index import Sample
 from fanlight.data.pts import read_pts, write_pts
+from fanlight.geometry import CropRule
 from fanlight.image import write_image
 from fanlight.web.app import MAX_WAITING
 from fanlight.web.guard import SECURITY_HEADERS
@@ -76,9 +77,9 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def test_it_says_what_it_can_do(site: httpx2.Client) -> None:
-    assert site.get("/api/health").json()["models"] == 4
+    assert site.get("/api/health").json()["models"] == 5
     told = site.get("/api/models").json()
-    assert [model["name"] for model in told["models"]] == ["dots", "shifted", "slow", "broken"]
+    assert [model["name"] for model in told["models"]] == ["dots", "shifted", "slow", "broken", "ruled"]
     assert told["models"][0]["markup"]["points"][2] == "nose"
     assert told["models"][0]["markup"]["parts"] == {"eyes": [0, 1], "mouth": [3, 4]}
     assert told["detector"] == "dot_server:find_dots"
@@ -118,6 +119,33 @@ def test_several_faces_the_whole_photo_another_model_and_the_mirror(
     assert landmarks(shifted) - landmarks(plain) == pytest.approx(np.tile([SHIFT_PX, 0], (5, 1)), abs=1e-3)
     assert send(site, tmp_path / "two.png", boxes="whole").json()["faces"][0]["box"] == [0, 0, 160, 80]
     assert send(site, tmp_path / "two.png", boxes="[]").json()["faces"] == []
+
+
+def test_the_mirror_takes_away_what_a_network_is_off_to_one_side(site: httpx2.Client, face: Sample) -> None:
+    asked = {"boxes": json.dumps([face.face_box])}
+    true = landmarks(send(site, face.image_path, **asked, flip="true"))
+    plain = landmarks(send(site, face.image_path, **asked, model="shifted"))
+    mirrored = landmarks(send(site, face.image_path, **asked, model="shifted", flip="true"))
+    assert np.abs(plain - true).max() > SHIFT_PX - 0.5
+    assert mirrored == pytest.approx(true, abs=1e-3)
+
+
+@pytest.mark.parametrize("path", ["/api/predict", "/api/heatmaps"])
+def test_boxes_of_a_detector_are_cropped_by_its_rule(site: httpx2.Client, face: Sample, path: str) -> None:
+    box = json.dumps(face.face_box)
+    given = {"boxes": f"[{box}]"} if path == "/api/predict" else {"box": box}
+
+    def square(**fields: str) -> tuple[object, list[float]]:
+        told = send(site, face.image_path, path, model="ruled", **given, **fields).json()
+        return told.get("crop"), (told["faces"][0] if "faces" in told else told)["square"]
+
+    named = "tight" if path == "/api/predict" else None
+    assert square(crop="tight") == (named, pytest.approx(TIGHT.square(face.face_box)))
+    assert square() == (None, pytest.approx(CropRule().square(face.face_box)))
+    assert square(crop="") == square()
+    unknown = send(site, face.image_path, path, model="ruled", crop="wide", **given)
+    assert unknown.status_code == 422
+    assert "crop 'wide': the network has rules for the boxes of: tight" in unknown.json()["error"]
 
 
 def test_the_crop_and_the_heatmaps(site: httpx2.Client, face: Sample) -> None:
@@ -164,7 +192,13 @@ REFUSALS: dict[str, tuple[int, str, Callable[[Sample], bytes], dict[str, str]]] 
     "an infinite box": (422, "send JSON", jpeg, {"boxes": "[[0,0,Infinity,9]]"}),
     "a box inside out": (422, "face box [50.0, 9.0, 10.0, 20.0]", jpeg, {"boxes": "[[50,9,10,20]]"}),
     "many boxes": (422, "101 boxes: send at most 100", jpeg, {"boxes": json.dumps([[0, 0, 9, 9]] * 101)}),
-    "not a yes or no": (422, "flip: Input should be a valid boolean", jpeg, {"flip": "perhaps"}),
+    "not a yes or no": (422, "flip: send true or false", jpeg, {"flip": "perhaps"}),
+    "no such rule": (
+        422,
+        "crop 'tight': the network has rules for the boxes of: none",
+        jpeg,
+        {"crop": "tight", "boxes": "whole"},
+    ),
 }
 
 
@@ -179,8 +213,12 @@ def test_bad_uploads_are_refused(site: httpx2.Client, face: Sample, case: str) -
 
 def test_a_form_without_a_photo_is_refused(site: httpx2.Client) -> None:
     answer = site.post("/api/predict", data={"model": "dots"})
-    assert (answer.status_code, answer.json()) == (422, {"error": "photo: Field required"})
+    says = {"error": "photo: send a photo in the form's field photo, as a file"}
+    assert (answer.status_code, answer.json()) == (422, says)
+    assert site.post("/api/predict", data={"photo": "abc"}).json() == says
     assert site.post("/api/predict", content=b"{}").status_code == 422
+    torn = site.post("/api/pts", content=b"{", headers={"Content-Type": "application/json"})
+    assert (torn.status_code, "/api/openapi.json" in torn.json()["error"]) == (422, True)
 
 
 def test_more_bytes_than_a_photo_has_are_refused(site: httpx2.Client) -> None:
@@ -236,7 +274,16 @@ def test_one_waits_for_another_and_too_many_are_sent_away(
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", "192.0.2.1", "", "["]
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example:80",
+        "127.0.0.1.evil.example",
+        "192.0.2.1",
+        "",
+        "[",
+        "evil@localhost",
+    ],
 )
 def test_other_names_of_the_host_are_refused(site: httpx2.Client, host: str) -> None:
     answer = site.get("/api/health", headers={"Host": host})
@@ -281,6 +328,9 @@ def test_nothing_of_the_page_comes_from_elsewhere(site: httpx2.Client) -> None:
     assert "https:" not in page
     for path in ("/docs", "/redoc", "/static/", "/static/none.js", "/api/none"):
         assert site.get(path).status_code == 404
+    only_head = site.head("/")
+    assert (only_head.status_code, only_head.content) == (200, b"")
+    assert only_head.headers["content-length"] == str(len(page.encode()))
     again = site.get("/static/app.js", headers={"If-None-Match": site.get("/static/app.js").headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
 
@@ -309,7 +359,11 @@ def test_landmark_files(site: httpx2.Client, tmp_path: Path) -> None:
 def test_landmarks_that_cannot_be_written_or_read(site: httpx2.Client) -> None:
     assert site.post("/api/pts", json={"landmarks": []}).status_code == 422
     assert site.post("/api/pts", json={"landmarks": [[1, 2, 3]]}).status_code == 422
-    assert site.post("/api/pts", content=b'{"landmarks": [[1, NaN]]}').status_code == 422
+    as_json = {"Content-Type": "application/json"}
+    infinite = site.post("/api/pts", content=b'{"landmarks": [[1, NaN]]}', headers=as_json)
+    assert (infinite.status_code, infinite.json()["error"][:15]) == (422, "landmarks[0][1]")
+    assert "finite numbers" in infinite.json()["error"]
+    assert site.post("/api/pts", content=b'{"landmarks": [[1, 2]]}', headers=as_json).status_code == 200
     bad = site.post(
         "/api/pts/read", files={"file": ("../x/face.pts", b"version: 1\nn_points: 1\n{\n1 two\n}\n")}
     )
@@ -324,7 +378,7 @@ def test_the_command_serves_checkpoints_until_it_is_told_to_end(tmp_path: Path) 
     models = [
         word for name in ("one", "two") for word in ("--model", f"{tmp_path}/{name}/checkpoints/best.ckpt")
     ]
-    open_to_all = ("--host", "0.0.0.0", "--allow-host", "faces.example")
+    open_to_all = ("--host", "0.0.0.0", "--allow-host", "Faces.example:8000")
     command = [
         "-m",
         "fanlight",
@@ -341,7 +395,9 @@ def test_the_command_serves_checkpoints_until_it_is_told_to_end(tmp_path: Path) 
         running(command, tmp_path / "log") as (process, address),
         httpx2.Client(base_url=address, timeout=60, trust_env=False) as site,
     ):
-        assert "0.0.0.0 is not this machine alone" in (tmp_path / "log").read_text()
+        said = " ".join((tmp_path / "log").read_text().split())
+        assert "0.0.0.0 is not this machine alone" in said
+        assert "reverse proxy" in said
         hosts = ("192.0.2.1", "faces.example:80", "evil.example")
         assert [site.get("/api/health", headers={"Host": host}).status_code for host in hosts] == [
             200,
@@ -378,7 +434,12 @@ def test_what_the_command_refuses(
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert f"cannot listen on 127.0.0.1, port {port}" in refused("--port", port)
+        says = refused("--port", port)
+        assert f"cannot listen on 127.0.0.1, port {port}" in says
+        assert "another --port may be free" in says
+    elsewhere = refused("--port", "0", "--host", "192.0.2.1")
+    assert "give --host a name or an address of this machine" in elsewhere
+    assert "--port may be free" not in elsewhere
     assert "none.ckpt: no such checkpoint" in refused("--port", "0", "--model", str(tmp_path / "none.ckpt"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "pip install 'fanlight[web]'" in refused("--port", "0")

@@ -62,7 +62,7 @@ def serve(
             err.print(
                 f"[yellow]{host} is not this machine alone: everyone who can reach it may use the page, and what "
                 "they send travels unencrypted; browsers give the camera to https pages and to this machine's "
-                "own only[/]"
+                "own only. Put a reverse proxy in front of it before strangers may reach it[/]"
             )
         sys.stdout.flush()
         if show:

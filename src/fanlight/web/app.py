@@ -50,14 +50,19 @@ BoxesText = Annotated[
 
 
 class Desk:
-    """One piece of work at a time, in a thread of its own, so that the server goes on answering; a short queue."""
+    """One photo at a time, in a thread of its own, so that the server goes on answering; a short queue.
+
+    A photo is taken into memory when its turn has come: those that wait lie on the disk.
+    """
 
     def __init__(self) -> None:
-        self._limiter = anyio.CapacityLimiter(1)
+        self._turn = anyio.Lock()
         self._present = 0  # those that wait, and the one at work
 
-    async def do(self, job: Callable[..., Result], *arguments: object) -> Result:
-        """The job's result.
+    async def do(
+        self, request: Request, photo: UploadFile, job: Callable[[bytes, str], Result]
+    ) -> Result | Response:
+        """The job's result, from a photo's bytes and its name; nothing is done for a client that has left.
 
         Raises:
             RefusedError: too many are waiting.
@@ -68,7 +73,11 @@ class Desk:
             )
         self._present += 1
         try:
-            return await anyio.to_thread.run_sync(functools.partial(job, *arguments), limiter=self._limiter)
+            async with self._turn:
+                if await request.is_disconnected():
+                    return Response(status_code=499)
+                data = await photo.read()
+                return await anyio.to_thread.run_sync(job, data, _name(photo))
         except InputError as error:
             raise RefusedError(422, str(error)) from None
         finally:
@@ -109,11 +118,11 @@ def _add_page(app: FastAPI) -> None:
             return Response(status_code=304, headers=headers)
         return Response(files[name], headers=headers, media_type=TYPES[name.rpartition(".")[2]])
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page(request: Request) -> Response:
         return send(request, "index.html")
 
-    @app.get("/static/{name}", include_in_schema=False)
+    @app.api_route("/static/{name}", methods=["GET", "HEAD"], include_in_schema=False)
     async def static(request: Request, name: str) -> Response:
         return send(request, name)
 
@@ -134,32 +143,41 @@ def _add_api(app: FastAPI, shelf: work.Shelf, desk: Desk) -> None:
             models=shelf.describe(), detector=shelf.detector_name, compare=shelf.compare, limits=limits
         )
 
-    @app.post("/api/predict")
+    @app.post("/api/predict", response_model=Prediction)
     async def predict(
-        photo: Photo, model: Model = None, boxes: BoxesText = None, crop: Crop = None, flip: Flip = False
-    ) -> Prediction:
+        request: Request,
+        photo: Photo,
+        model: Model = None,
+        boxes: BoxesText = None,
+        crop: Crop = None,
+        flip: Flip = False,
+    ) -> Prediction | Response:
         """The landmarks of each face in a photo."""
-        data, name, given = await photo.read(), _name(photo), _read_boxes(boxes)
-        return await desk.do(work.predict, shelf, data, name, model, given, crop, flip)
+        given = _read_boxes(boxes)
+        job = functools.partial(work.predict, shelf, model=model, boxes=given, crop=crop, flip=flip)
+        return await desk.do(request, photo, job)
 
-    @app.post("/api/heatmaps")
+    @app.post("/api/heatmaps", response_model=Heatmaps)
     async def heatmaps(
+        request: Request,
         photo: Photo,
         box: Annotated[str, Form(description="JSON: [left, top, right, bottom] in px")],
         model: Model = None,
         crop: Crop = None,
-    ) -> Heatmaps:
+    ) -> Heatmaps | Response:
         """What a network saw of a face, and its heatmaps."""
         try:
             given = _BOX.validate_json(box)
         except ValidationError:
             raise RefusedError(422, f"box {box[:80]!r}: send JSON, [left, top, right, bottom]") from None
-        return await desk.do(work.heatmaps, shelf, await photo.read(), _name(photo), model, given, crop)
+        job = functools.partial(work.heatmaps, shelf, model=model, box=given, crop=crop)
+        return await desk.do(request, photo, job)
 
     @app.post("/api/preview", response_class=Response)
-    async def preview(photo: Photo) -> Response:
+    async def preview(request: Request, photo: Photo) -> Response:
         """The photo as the networks see it, a PNG."""
-        return Response(await desk.do(work.preview, await photo.read(), _name(photo)), media_type="image/png")
+        shown = await desk.do(request, photo, work.preview)
+        return shown if isinstance(shown, Response) else Response(shown, media_type="image/png")
 
 
 def _add_files(app: FastAPI) -> None:
@@ -195,9 +213,7 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        problems = [
-            f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()[:20]
-        ]
+        problems = dict.fromkeys(_sentence(fault["loc"], fault["type"]) for fault in error.errors()[:20])
         return RefusedError(422, "; ".join(problems)).response()
 
     @app.exception_handler(Exception)
@@ -205,6 +221,23 @@ def _add_refusals(app: FastAPI) -> None:
         return RefusedError(
             500, "something went wrong inside; the terminal of fanlight serve says what"
         ).response()
+
+
+_ASKED = {
+    "photo": "send a photo in the form's field photo, as a file",
+    "file": "send a .pts file in the form's field file, as a file",
+    "box": "send JSON, [left, top, right, bottom]",
+    "flip": "send true or false",
+    "landmarks": "send JSON, [[x, y], ...]: 1 to 10,000 points of two finite numbers",
+}
+
+
+def _sentence(place: tuple[int | str, ...], kind: str) -> str:
+    """What is wrong with a field, where it is, and what it should hold."""
+    if kind == "json_invalid" or len(place) < 2 or not isinstance(place[1], str):
+        return "the body is not as expected: see /api/openapi.json"
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place[1:])[1:]
+    return f"{where}: {_ASKED.get(place[1], 'cannot be used: see /api/openapi.json')}"
 
 
 def _name(file: UploadFile) -> str:

@@ -6,7 +6,7 @@ import base64
 import time
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -118,7 +118,14 @@ def open_photo(data: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def predict(
-    shelf: Shelf, data: bytes, name: str, model: str | None, boxes: Boxes, crop: str | None, flip: bool
+    shelf: Shelf,
+    data: bytes,
+    name: str,
+    *,
+    model: str | None,
+    boxes: Boxes,
+    crop: str | None,
+    flip: bool,
 ) -> Prediction:
     """Find the landmarks of each face in a photo.
 
@@ -128,7 +135,7 @@ def predict(
         name: what to call it in messages.
         model: name of the network; the first one when None.
         boxes: of the faces; the detector is asked when None.
-        crop: name of the detector that given boxes come from; as those of the training when None.
+        crop: name of the detector that given boxes come from; they are like those of the training when None.
         flip: average with what is found in the mirrored crops.
 
     Raises:
@@ -139,8 +146,10 @@ def predict(
     image = open_photo(data, name)
     opened = time.perf_counter()
     if boxes is None:
-        boxes, crop = shelf.detect(image), shelf.detector_name
-    rule_name, rule = _rule(predictor, crop)
+        boxes, crop = shelf.detect(image), shelf.detector_name or ""
+        rule = predictor.usage.rule_for(crop)
+    else:
+        rule = _rule(predictor, crop)
     detected = time.perf_counter()
     faces = predictor.predict(image, boxes, crop=rule, flip=flip)
     done = time.perf_counter()
@@ -148,7 +157,7 @@ def predict(
         model=model,
         width=image.shape[1],
         height=image.shape[0],
-        crop=rule_name,
+        crop=crop if crop in predictor.usage.crops else None,
         faces=[_found(face, rule) for face in faces],
         seconds={"reading": opened - begun, "detection": detected - opened, "landmarks": done - detected},
     )
@@ -158,6 +167,7 @@ def heatmaps(
     shelf: Shelf,
     data: bytes,
     name: str,
+    *,
     model: str | None,
     box: tuple[float, float, float, float],
     crop: str | None,
@@ -169,7 +179,7 @@ def heatmaps(
     """
     model, predictor = shelf.get(model)
     image = open_photo(data, name)
-    _, rule = _rule(predictor, crop)
+    rule = _rule(predictor, crop)
     size = predictor.usage.input_size
     seen = warp(image, crop_matrix(check_box(box), rule, size), size)
     maps = np.maximum(predictor.network.heatmaps(seen[None])[0], 0)
@@ -200,10 +210,16 @@ def encode(image: NDArray[np.uint8], suffix: str) -> bytes:
     return bytes(data)
 
 
-def _rule(predictor: Predictor, crop: str | None) -> tuple[str | None, CropRule]:
-    """The rule for the boxes of a detector; that of the training's boxes where the network has none for it."""
-    rules: Any = predictor.usage.crops
-    return (crop, rules[crop]) if crop in rules else (None, predictor.usage.crop)
+def _rule(predictor: Predictor, crop: str | None) -> CropRule:
+    """The rule for boxes that were sent: that of the detector they come from, or of the training's boxes."""
+    rules = predictor.usage.crops
+    if crop and crop not in rules:
+        known = ", ".join(rules) or "none"
+        raise RefusedError(
+            422,
+            f"crop {crop[:80]!r}: the network has rules for the boxes of: {known}; name one, or leave crop out",
+        )
+    return predictor.usage.rule(crop or None)
 
 
 def _found(face: Face, rule: CropRule) -> FaceFound:
