@@ -141,6 +141,23 @@ def test_unsaved_corrections_outlive_a_reload(page: Page, browser: tuple[Page, s
     assert landmarks(page)[0] - corrected[0] == pytest.approx([1, 0])
 
 
+def test_a_corrected_point_has_no_score_of_the_network(page: Page, folder: Path) -> None:
+    drop(page, photo(folder, "scored.png")[0])
+    opened(page)
+    page.key("n")
+    assert ", score 0." in page.text("#point-name") or ", score 1." in page.text("#point-name")
+    page.key("ArrowLeft")
+    assert page.text("#point-name").startswith("0 right_eye")
+    assert "score" not in page.text("#point-name")
+
+
+def test_photos_that_are_left_at_once_do_not_stay_in_memory(page: Page, folder: Path) -> None:
+    drop(page, *(photo(folder, f"quick {i}.png")[0] for i in range(3)))
+    page.wait_for(f"{WORK}.photos.length === 3 && {WORK}.photos.every(p => p.state === 'ready')")
+    page.value(f"Promise.all([2, 1, 2, 1, 0].map(i => {WORK}.show({WORK}.photos[i])))")
+    assert page.value(f"{WORK}.photos.map(p => Boolean(p.bitmap))") == [True, False, False]
+
+
 def test_a_box_where_the_detector_sees_nothing(page: Page, folder: Path) -> None:
     file, true = photo(folder, "blind.png", blind=True)
     drop(page, file)
@@ -154,6 +171,7 @@ def test_a_box_where_the_detector_sees_nothing(page: Page, folder: Path) -> None
     page.drag(on_screen(page, [160, 150]), on_screen(page, [170, 156]))  # the box's corner
     page.wait_for(f"{FACE}.box[2] > 165 && !{WORK}.photo.asking")
     assert page.value(f"{FACE}.box") == pytest.approx([40, 30, 170, 156], abs=0.05)
+    assert page.value(f"{WORK}.photo.dirty")  # a box is work, too: it outlives a reload
     assert np.abs(landmarks(page) - true).max() < 0.5
     page.press("#whole")
     opened(page, 2)
@@ -288,6 +306,12 @@ def test_heatmaps_and_what_is_shown(page: Page, folder: Path) -> None:
     assert page.text("#parts button") == "eyes"
     assert page.value("document.querySelector('#parts button').ariaPressed") == "false"
     assert page.value(visible) == [2, 3, 4]
+    page.value("fanlight.work.info.models.find(({ name }) => name === 'shifted').markup.name = 'another'")
+    page.value(
+        "(s => { s.value = 'shifted'; s.dispatchEvent(new Event('change')) })(document.getElementById('model'))"
+    )
+    page.wait_for(f"{FACE}.model === 'shifted'")
+    assert page.value(visible) == [0, 1, 2, 3, 4]  # what was hidden were points of the other mark-up
     page.key("#")
     assert page.value("document.querySelector('[data-show=numbers]').ariaPressed") == "true"
 

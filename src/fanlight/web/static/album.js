@@ -2,7 +2,7 @@
 //
 // A face: {key, box, crop, square, model, landmarks, scores, covariances, predicted, seconds}. All coordinates are
 // image px, continuous. `predicted` is what the network said before any correction, or null; `model` is null for
-// landmarks from a file.
+// landmarks from a file; `drawn` is true where a person said where the face is.
 
 const MERGE_MS = 800;
 let keys = 0;
@@ -66,9 +66,9 @@ export class Photo {
     this.replaceFace(this.current, { landmarks }, tag);
   }
 
-  /** Corrected, and not in a file as it is now. */
+  /** Corrected, or found in a box that was drawn, and not in a file as it is now. */
   isDirty(face) {
-    return isCorrected(face) && !this.saved.has(face.landmarks);
+    return (isCorrected(face) || Boolean(face.drawn)) && !this.saved.has(face.landmarks);
   }
 
   get dirty() {

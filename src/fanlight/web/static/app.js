@@ -13,7 +13,8 @@ import { Work } from "./work.js";
 
 const $ = (id) => document.getElementById(id);
 const options = { points: true, lines: true, numbers: false, ellipses: false, boxes: true, scores: true, flip: false };
-const hidden = new Set(); // points that are not shown
+const hidden = new Set(); // points that are not shown, of the mark-up whose name is hiddenOf
+let hiddenOf = null;
 let selected = null;
 let trial = null; // what is being dragged: {index, point}, {box} or {rubber}
 
@@ -74,6 +75,10 @@ function describe() {
   if (!face || selected >= face.landmarks.length) selected = null;
   const other = compare.other(photo, options.flip);
   const markup = work.markupOf(face);
+  if (markup && markup.name !== hiddenOf) {
+    hidden.clear();
+    hiddenOf = markup.name;
+  }
   return {
     photo, bitmap: photo?.bitmap, width: photo?.width, height: photo?.height, faces, current, selected, options, markup,
     visible: seen(face), other, otherMarkup: other && work.markupOf({ ...other, model: compare.model }), otherVisible: other && seen(other, face),
@@ -254,7 +259,7 @@ compare.model = info.compare;
 offerOthers();
 const local = /^(localhost|127\..*|\[::1\])$/.test(location.hostname);
 $("detector-note").textContent = [
-  local ? "Photos stay on this machine." : `Photos go to ${location.hostname}, which runs fanlight, and nowhere else.`,
+  local ? "Photos go to the fanlight serve behind this page, and nowhere else." : `Photos go to ${location.hostname}, which runs fanlight, and nowhere else.`,
   info.detector ? "" : "There is no face detector, so draw a box around each face.",
 ].join(" ");
 $("model").addEventListener("change", () => {

@@ -43,7 +43,7 @@ export function paintFace(context, view, face, scene) {
   if (options.ellipses && face.covariances && !faint) paintEllipses(context, view, face, places, visible);
   places.forEach((place, i) => {
     if (!visible.has(i) || (!options.points && i !== scene.selected)) return;
-    const own = options.scores && face.scores && !colour && !scene.other ? scoreColour(face.scores[i]) : (colour ?? GOLD);
+    const own = options.scores && face.scores && !colour && !scene.other && !isMoved(face, i) ? scoreColour(face.scores[i]) : (colour ?? GOLD);
     dot(context, place, radius, own, !colour && isMoved(face, i));
   });
   if (options.numbers && !faint) paintNumbers(context, places, visible, radius);
@@ -95,7 +95,7 @@ function paintEllipses(context, view, face, places, visible) {
   context.strokeStyle = "rgb(255 255 255 / .85)";
   context.lineWidth = 1;
   face.covariances.forEach(([[a, b], [, d]], i) => {
-    if (!visible.has(i)) return;
+    if (!visible.has(i) || isMoved(face, i)) return; // it tells of the network's answer, not of a correction
     const [mean, gap] = [(a + d) / 2, Math.hypot((a - d) / 2, b)];
     const angle = Math.atan2(2 * b, a - d) / 2;
     const radii = [mean + gap, mean - gap].map((value) => Math.sqrt(Math.max(value, 0)) * view.scale);

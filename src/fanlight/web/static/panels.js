@@ -82,7 +82,7 @@ export class Panels {
     this.index = index;
     $("point").hidden = index === null || !face;
     if ($("point").hidden) return;
-    const score = face.scores ? `, score ${round(face.scores[index], 2)}` : "";
+    const score = face.scores && !isMoved(face, index) ? `, score ${round(face.scores[index], 2)}` : "";
     $("point-name").textContent = `${index} ${markup?.points[index] ?? ""}${score}`;
     ["x", "y"].forEach((axis, i) => {
       const input = $(`point-${axis}`);
@@ -118,10 +118,11 @@ export class Panels {
       const [, x, y, score] = row.cells;
       x.textContent = round(face.landmarks[i][0]);
       y.textContent = round(face.landmarks[i][1]);
-      score.textContent = face.scores ? round(face.scores[i], 2) : "";
+      const told = face.scores && !isMoved(face, i);
+      score.textContent = told ? round(face.scores[i], 2) : "";
       score.classList.add("level");
-      score.style.setProperty("--share", face.scores ? Math.min(Math.max(face.scores[i], 0), 1) : 0);
-      score.style.setProperty("--tint", face.scores ? scoreColour(face.scores[i]) : "");
+      score.style.setProperty("--share", told ? Math.min(Math.max(face.scores[i], 0), 1) : 0);
+      score.style.setProperty("--tint", told ? scoreColour(face.scores[i]) : "");
       row.classList.toggle("moved", isMoved(face, i));
       row.setAttribute("aria-selected", i === selected);
     });

@@ -56,6 +56,7 @@ export class Work {
     if (photo.state === "waiting") return this.#pump();
     if (photo.state === "bad") return this.say(photo.message, true);
     await this.#see(photo);
+    if (photo !== this.photo) return photo.state === "busy" ? undefined : release(photo); // another one was chosen meanwhile
     this.arrived();
     return this.renew(photo);
   }
@@ -154,7 +155,7 @@ export class Work {
       for (const crop of new Set(old.map((face) => face.crop))) {
         const some = old.filter((face) => face.crop === crop);
         const found = await this.#predict(photo, some.map(({ box }) => box), this.ruleFor(this.model, crop));
-        some.forEach((face, i) => renewed.set(face.key, { ...found[i], key: face.key }));
+        some.forEach((face, i) => renewed.set(face.key, { ...found[i], key: face.key, drawn: face.drawn }));
       }
       photo.commit(photo.faces.map((face) => (stale(face) ? (renewed.get(face.key) ?? face) : face)));
     });
@@ -165,7 +166,7 @@ export class Work {
     const { photo } = this;
     return this.#busy(photo, async () => {
       const found = await this.#predict(photo, box === "whole" ? box : [box], null);
-      photo.commit([...photo.faces, ...found]);
+      photo.commit([...photo.faces, ...found.map((face) => Object.freeze({ ...face, drawn: true }))]);
       photo.current = photo.faces.length - 1;
       this.say("");
     });
@@ -179,7 +180,7 @@ export class Work {
     return this.#busy(photo, async () => {
       const [found] = await this.#predict(photo, [box], this.ruleFor(this.model, face.crop));
       const index = photo.faces.findIndex(({ key }) => key === face.key);
-      if (index >= 0) photo.replaceFace(index, { ...found, key: face.key });
+      if (index >= 0) photo.replaceFace(index, { ...found, key: face.key, drawn: face.drawn || box !== face.box });
     });
   }
 
