@@ -45,7 +45,7 @@ def test_it_finds_rendered_faces_from_photo_to_landmarks() -> None:
     assert np.median(errors) < 0.08
 
 
-@pytest.mark.parametrize("partition", ["lfpw/val", "ytf/val"])
+@pytest.mark.parametrize("partition", ["lfpw/val", pytest.param("ytf/val", marks=pytest.mark.slow)])
 def test_it_is_as_good_as_its_card_says(shared_data: Path, partition: str) -> None:
     """The card's row: partition, faces, then AUC and NME with mirroring, in percent."""
     row = re.search(rf"^\| {partition} \| (\d+) .*?\| ([\d.]+) \[.*?\| ([\d.]+) \[", CARD, re.MULTILINE)
