@@ -259,7 +259,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
     for word in ("the loss is no longer a number", "total = nan", "step 6", str(best.parent), "optimiser.lr"):
         assert word in message
     assert load_checkpoint(tmp_path / "checkpoints" / "last.ckpt").training["step"] == 4
-    assert len(fanlight.load(best, "cpu").predict(paint(np.full((5, 2), 30.0), 64, 64, 2.0))) == 1
+    assert len(fanlight.load(best, "cpu").predict(paint(np.full((5, 2), 30.0), 64, 64, 2.0), "whole")) == 1
     assert len(rows_of(tmp_path)) == 2
 
 
@@ -295,7 +295,7 @@ def test_the_time_limit_ends_with_a_usable_best_checkpoint(data: Index, tmp_path
     rows = rows_of(tmp_path)
     assert float(rows[-1]["minutes"]) >= 0.02
     assert float(rows[-1]["lr"]) < 0.2 * float(rows[0]["lr"])  # the cosine ends when the time does
-    assert fanlight.load(outcome.best, "cpu").predict(np.zeros((40, 40, 3), np.uint8))
+    assert fanlight.load(outcome.best, "cpu").predict(np.zeros((40, 40, 3), np.uint8), "whole")
     assert run(recipe, data, tmp_path, resume=True).stopped == "time"
     assert len(rows_of(tmp_path)) == len(rows)
 
