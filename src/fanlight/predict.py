@@ -58,6 +58,10 @@ class Face:
     box: Floats
     seconds: float
 
+    def __repr__(self) -> str:
+        box = ", ".join(f"{side:.1f}" for side in self.box)
+        return f"Face({len(self.landmarks)} landmarks, mean score {self.scores.mean():.2f}, box ({box}))"
+
 
 class Predictor:
     """A trained network, ready for photos.

@@ -38,7 +38,9 @@ def models(
     for entry in facts:
         table.add_row(*_cells(entry))
     Console(width=max(out.width, 120), highlight=False).print(table)  # a pipe counts as 80 characters
-    out.print("metrics in percent, on the faces that chose the checkpoint")
+    out.print(
+        "metrics in percent, on the faces that chose the checkpoint, mirrored faces averaged in if training did so"
+    )
     for entry in facts:
         out.print(f"{entry.name}: {entry.path}", soft_wrap=True)
 

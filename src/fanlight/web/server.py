@@ -25,7 +25,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HEAD_S = 10.0
 """A connection on which no whole request head comes for so long is closed."""
 
-_OVERHEAD = 1 << 20  # of a form around the photo in it
+_OVERHEAD = 1 << 16  # of a form around the photo in it
 _LIMITS = {"/api/pts": 1 << 20, "/api/pts/read": 5 << 20}  # parsed at once, while everybody waits
 
 
