@@ -281,18 +281,23 @@ def test_an_unreadable_photo_does_not_stop_the_others(
 # ------------------------------------------------------------------ clips
 
 
-def test_a_clip_beside_photos(
-    tmp_path: Path, predict: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a network that does find what is in the clip."""
+def film_dots(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write ``clip.avi``, and let the command have a network that finds what is in it."""
     box = np.array([30.0, 15.0, 90.0, 75.0])
     film = cv2.VideoWriter("clip.avi", cv2.VideoWriter_fourcc(*"MJPG"), 10, (128, 96))
     for frame in range(6):
         film.write(paint(box[:2] + PLACES * 60 + frame, 96, 128, 2.5)[..., ::-1])
     film.release()
-    dots = dot_predictor(tmp_path)
+    dots = dot_predictor(folder)
     dots.detector = lambda image: [box]
     monkeypatch.setattr("fanlight.predict.load", lambda *words: dots)
+
+
+def test_a_clip_beside_photos(
+    tmp_path: Path, predict: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a network that does find what is in the clip."""
+    film_dots(tmp_path, monkeypatch)
     code, out, _ = predict(photos / "anna.png", "clip.avi", "--no-overlay", "--smooth", "--detect-every", "2")
     assert code == 0
     assert "1 face in 1 photo" in out
@@ -301,6 +306,21 @@ def test_a_clip_beside_photos(
     assert [row["frame"] for row in rows] == list("012345")
     assert {row["smoothed"] for row in rows} == {"1"}
     assert float(rows[0]["x2"]) == pytest.approx(60, abs=0.5)
+
+
+def test_an_unreadable_clip_does_not_stop_the_others(
+    tmp_path: Path, predict: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does an unreadable photo beside it; both are told at the end."""
+    film_dots(tmp_path, monkeypatch)
+    Path("junk.mp4").write_bytes(b"no clip at all" * 100)
+    Path("text.jpg").write_text("no photo at all")
+    code, out, err = predict("text.jpg", "junk.mp4", "clip.avi", "--no-overlay")
+    assert code == 2
+    assert "clip.avi: 1 face in 6 frames" in out
+    assert files(tmp_path / "predictions") == {"clip.csv"}
+    told = err[err.index("these could not be read, all others are done:") :].splitlines()
+    assert [line.split(": ")[0] for line in told[1:]] == ["  - text.jpg", "  - junk.mp4"]
 
 
 # ------------------------------------------------------------------ wrong calls

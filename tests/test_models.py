@@ -60,6 +60,12 @@ def test_what_is_not_there_is_said_with_what_is(tmp_path: Path) -> None:
     assert "none.ckpt" in done.stderr
 
 
+def test_an_exported_network_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"any")
+    with pytest.raises(InputError, match="an exported network; give the checkpoint"):
+        models.describe(tmp_path / "a.onnx")
+
+
 def test_a_slim_checkpoint_says_the_same_in_half_the_bytes(tmp_path: Path) -> None:
     checkpoint = replace(
         untrained(tmp_path),

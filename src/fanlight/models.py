@@ -78,6 +78,8 @@ def describe(model: str | PathLike[str]) -> ModelFacts:
         InputError: there is no such checkpoint, or it cannot be read.
     """
     path = find(model)
+    if path.suffix.lower() == ".onnx":
+        raise InputError(f"{path}: an exported network; give the checkpoint that it was made from")
     checkpoint = load_checkpoint(path)
     return ModelFacts(
         name=path.stem if path.parent == FOLDER else str(model),

@@ -13,7 +13,7 @@ from fanlight.clips.smooth import Jitter, Lag, OneEuro
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from fanlight.clips.track import Tracked
     from fanlight.clips.video import Clip, Frame
@@ -79,6 +79,37 @@ class ClipSummary:
                 self.lag.add(*at, tracked.measured, tracked.face.landmarks)
 
 
+def predict_clips(
+    predictor: Predictor, clips: Mapping[str, Path | int], folder: Path, options: ClipOptions
+) -> list[str]:
+    """Do as ``predict_clip`` for each clip; one that cannot be read does not stop the others.
+
+    Args:
+        predictor: network and detector.
+        clips: files and cameras' numbers by the names of their results.
+        folder: where the results go; made if need be.
+        options: what to do.
+
+    Returns:
+        What is wrong with the clips that could not be read.
+
+    Raises:
+        InputError: the detector cannot be used, or a result cannot be written. KeyboardInterrupt: see there.
+    """
+    from fanlight.clips.video import Clip
+
+    unread = []
+    for name, source in clips.items():
+        try:
+            clip = Clip(source)
+        except InputError as error:
+            unread.append(str(error))
+            continue
+        with clip:
+            _predict_opened(predictor, clip, folder, options, name)
+    return unread
+
+
 def predict_clip(
     predictor: Predictor,
     source: Path | int,
@@ -102,13 +133,21 @@ def predict_clip(
         InputError: nothing can be read from the source, the detector cannot be used, or a result cannot be
         written. KeyboardInterrupt: as pressed while a file was read, once the results are whole.
     """
+    from fanlight.clips.video import Clip
+
+    name = name or (f"camera{source}" if isinstance(source, int) else source.stem)
+    with Clip(source) as clip:
+        return _predict_opened(predictor, clip, folder, options or ClipOptions(), name)
+
+
+def _predict_opened(
+    predictor: Predictor, clip: Clip, folder: Path, options: ClipOptions, name: str
+) -> ClipSummary:
+    """What ``predict_clip`` does once the clip is open."""
     from fanlight.clips.results import TrackFile, draw_tracked
     from fanlight.clips.track import TrackOptions, track_clip
-    from fanlight.clips.video import Clip
     from fanlight.clips.writer import ClipWriter, has_h264
 
-    options = options or ClipOptions()
-    name = name or (f"camera{source}" if isinstance(source, int) else source.stem)
     tracking = TrackOptions(
         detect_every=options.detect_every,
         max_faces=options.max_faces,
@@ -116,7 +155,7 @@ def predict_clip(
         smooth=OneEuro() if options.smooth else None,
     )
     summary = ClipSummary(folder / f"{name}.csv")
-    with Clip(source) as clip, ExitStack() as files:
+    with ExitStack() as files:
         results = track_clip(predictor, clip, tracking)
         first = next(results)  # what cannot be used shows before anything is written
         _make(summary.table.parent)

@@ -97,7 +97,7 @@ def predict(
 
     Of a video: NAME.csv, NAME_overlay.mp4 or .webm.
     """
-    from fanlight.cli.clip import ClipOptions, predict_clip
+    from fanlight.cli.clip import ClipOptions, predict_clips
     from fanlight.predict import load
 
     photos, clips = _sort_inputs(inputs or [], camera)
@@ -107,10 +107,9 @@ def predict(
     predictor = load(model, None if device == "auto" else device, None if boxes else detector)
     unread = _predict_photos(predictor, photos, options) if photos else []
     clip_options = ClipOptions(smooth=smooth, detect_every=detect_every, flip=flip, overlay=overlay)
-    for name, source in _clip_names(clips).items():
-        predict_clip(predictor, source, folder, clip_options, name)
+    unread += predict_clips(predictor, _clip_names(clips), folder, clip_options)
     if unread:
-        raise InputError.collect(unread, "these photos could not be read, all others are done:")
+        raise InputError.collect(unread, "these could not be read, all others are done:")
 
 
 def _sort_inputs(inputs: list[Path], camera: int | None) -> tuple[list[Path], list[Path | int]]:
