@@ -323,6 +323,25 @@ def test_an_unreadable_clip_does_not_stop_the_others(
     assert [line.split(": ")[0] for line in told[1:]] == ["  - text.jpg", "  - junk.mp4"]
 
 
+@pytest.mark.parametrize(
+    ("words", "noted"),
+    [
+        (["clip.avi", "--format", "json"], True),
+        (["clip.avi", "photos/anna.png", "--format", "csv,pts"], True),
+        (["clip.avi", "--format", "csv"], False),
+        (["clip.avi"], False),
+        (["photos/anna.png", "--format", "json"], False),
+    ],
+)
+def test_a_format_that_clips_do_not_have_is_noted(
+    words: list[str], noted: bool, tmp_path: Path, predict: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film_dots(tmp_path, monkeypatch)
+    code, _, err = predict(*words, "--no-overlay")
+    assert code == 0
+    assert ("videos are written as CSV; --format is for photos\n" in err) is noted
+
+
 # ------------------------------------------------------------------ wrong calls
 
 

@@ -71,9 +71,14 @@ def predict(
         ),
     ] = None,
     formats: Annotated[
-        str,
-        typer.Option("--format", metavar="pts,csv,json", help="What to write for photos: one or several."),
-    ] = "pts",
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="pts,csv,json",
+            show_default="pts",
+            help="What to write for photos: one or several.",
+        ),
+    ] = None,
     overlay: Annotated[
         bool, typer.Option("--overlay/--no-overlay", help="Write photos and videos with landmarks drawn in.")
     ] = True,
@@ -101,9 +106,12 @@ def predict(
     from fanlight.predict import load
 
     photos, clips = _sort_inputs(inputs or [], camera)
-    options = PhotoOptions(folder, boxes, detector if boxes else None, _parse_formats(formats), overlay, flip)
+    kinds = ["pts"] if formats is None else _parse_formats(formats)
+    options = PhotoOptions(folder, boxes, detector if boxes else None, kinds, overlay, flip)
     if clips and boxes:
         raise InputError(f"--boxes {boxes}: goes for photos only; a video's faces are found by the detector")
+    if clips and formats is not None and set(kinds) != {"csv"}:
+        err.print("[yellow]videos are written as CSV; --format is for photos[/]")
     predictor = load(model, None if device == "auto" else device, None if boxes else detector)
     unread = _predict_photos(predictor, photos, options) if photos else []
     clip_options = ClipOptions(smooth=smooth, detect_every=detect_every, flip=flip, overlay=overlay)
