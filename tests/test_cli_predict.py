@@ -278,6 +278,14 @@ def test_an_unreadable_photo_does_not_stop_the_others(
     assert len(json.loads(Path("predictions/landmarks.json").read_text())["images"]) == 3
 
 
+def test_nothing_is_counted_when_no_photo_was_read(tmp_path: Path, predict: Run, model: Path) -> None:
+    Path("text.jpg").write_text("no photo at all")
+    code, out, err = predict("text.jpg", "--model", model, "--detector", DOTS, "--out", "new")
+    assert (code, out) == (2, "")
+    assert "text.jpg: not an image" in err
+    assert not (tmp_path / "new").exists()
+
+
 # ------------------------------------------------------------------ clips
 
 

@@ -195,7 +195,8 @@ def _predict_photos(predictor: Predictor, inputs: list[Path], options: PhotoOpti
             for writer in writers:
                 writer.add(path, faces)
             counts.append(len(faces))
-    _report(counts, options)
+    if counts:
+        _report(counts, options)
     return unread
 
 
