@@ -15,6 +15,7 @@ from fanlight import models
 from fanlight.checkpoint import save_checkpoint
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, crop_matrix, mirror_landmarks, warp
+from fanlight.image import write_image
 from fanlight.network import Located, Network, TorchNetwork, Usage, to_input
 from fanlight.predict import Predictor
 from painted import OPTIONS, PLACES, dot_predictor, find_dots, paint, untrained
@@ -109,8 +110,11 @@ def test_images_that_cannot_be_used(tmp_path: Path, image: np.ndarray) -> None:
 
 
 def test_an_unknown_channel_order_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'RGBA'"):
-        dot_predictor(tmp_path).predict(PHOTO, BOX, channels="RGBA")  # type: ignore[arg-type]
+    """For a file too, though its own order is known."""
+    write_image(tmp_path / "photo.png", PHOTO)
+    for photo in (PHOTO, tmp_path / "photo.png"):
+        with pytest.raises(InputError, match="'RGBA'"):
+            dot_predictor(tmp_path).predict(photo, BOX, channels="RGBA")  # type: ignore[arg-type]
 
 
 def test_each_detectors_boxes_are_cropped_by_its_rule(tmp_path: Path) -> None:

@@ -125,6 +125,16 @@ def _with_bar(paths: Sequence[Path]) -> Iterable[Path]:
     return track(paths, "predicting", console=console, transient=True, disable=hidden)
 
 
+def check_channels(channels: str) -> None:
+    """Refuse an order of channels that is neither ``RGB`` nor ``BGR``.
+
+    Raises:
+        InputError: it is another.
+    """
+    if channels not in ("RGB", "BGR"):
+        raise InputError(f'channels = {channels!r}: give "RGB" or "BGR"')
+
+
 def to_rgb(image: Any, channels: str = "RGB") -> Image:
     """Bring an array into the one form that everything takes.
 
@@ -139,8 +149,7 @@ def to_rgb(image: Any, channels: str = "RGB") -> Image:
         InputError: it is not such an array.
     """
     image = np.asarray(image)
-    if channels not in ("RGB", "BGR"):
-        raise InputError(f'channels = {channels!r}: give "RGB" or "BGR"')
+    check_channels(channels)
     if image.dtype != np.uint8 or image.size == 0 or (image.ndim != 2 and image.shape[2:] != (3,)):
         raise InputError(
             f"an image of shape {image.shape} and type {image.dtype}: give (H, W, 3) or (H, W) of type uint8"

@@ -32,7 +32,7 @@ from fanlight.errors import InputError
 from fanlight.geometry import Box, CropRule, Floats, check_boxes, crop_matrix, mirror_landmarks, warp
 from fanlight.image import read_image
 from fanlight.network import Located, Network, TorchNetwork
-from fanlight.photos import Channels, OnError, find_photos, read_ahead, to_rgb
+from fanlight.photos import Channels, OnError, check_channels, find_photos, read_ahead, to_rgb
 
 Photo = NDArray[np.uint8] | str | PathLike[str]
 Boxes = ArrayLike | Literal["whole"] | None
@@ -132,6 +132,7 @@ class Predictor:
         Returns:
             The faces of each photo.
         """
+        check_channels(channels)
         given = [boxes] * len(images) if boxes is None or isinstance(boxes, str) else boxes
         if len(given) != len(images):
             raise InputError(f"{len(given)} sets of boxes for {len(images)} photos: give one for each photo")
