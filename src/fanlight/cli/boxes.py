@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,10 @@ def boxes_of(photos: Iterable[Path], file: Path) -> Boxes:
     Raises:
         InputError: the file cannot be used, or has no line for some of the photos.
     """
+    if not os.path.exists(file):
+        raise InputError(
+            f"--boxes {file}: no such file; give a CSV or an index (TSV), or whole to take each photo as one face"
+        )
     known = _read_index(file) if file.suffix.lower() == ".tsv" else _read_csv(file)
     found, missing = {}, []
     for photo in photos:
@@ -71,12 +76,9 @@ def _read_csv(file: Path) -> Boxes:
                     problems.append(f"line {rows.line_num}: {error}")
                 else:
                     boxes.setdefault(photo, []).extend(box)
-    except FileNotFoundError:
-        raise InputError(
-            f"--boxes {file}: no such file; give a CSV or an index (TSV), or whole to take each photo as one face"
-        ) from None
     except (OSError, csv.Error) as error:
-        raise InputError(f"{file}: cannot read the boxes: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{file}: cannot read the boxes: {reason}") from None
     if problems:
         raise InputError.collect(problems, f"{file}: cannot be used:")
     if not boxes:
