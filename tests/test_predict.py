@@ -299,3 +299,20 @@ def test_gradients_are_not_kept(tmp_path: Path) -> None:
     assert found.landmarks.shape == (1, OPTIONS.points, 2)
     assert found.scores.shape == (1, OPTIONS.points)
     assert found.covariances.shape == (1, OPTIONS.points, 2, 2)
+
+
+def test_precision_is_what_was_asked_for(tmp_path: Path) -> None:
+    """bfloat16 keeps 8 bits: the heatmaps of random weights move by some of 1 / 256, and not by nothing."""
+    path = save_checkpoint(tmp_path / "a.ckpt", untrained(tmp_path))
+    crops = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), np.uint8)
+    exact, rough = (
+        fanlight.load(path, "cpu", precision=precision).network.heatmaps(crops)
+        for precision in ("float32", "bfloat16")
+    )
+    assert rough.dtype == exact.dtype == np.float32
+    moved = np.abs(rough - exact).max() / np.abs(exact).max()
+    assert 1e-4 < moved < 0.2
+    with pytest.raises(InputError, match="'float64'"):
+        fanlight.load(path, "cpu", precision="float64")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="CUDA"):
+        fanlight.load(path, "cpu", precision="float16")

@@ -18,6 +18,7 @@ from torch import Tensor
 from fanlight.errors import InputError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,11 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
     """
     cuda = device.type == "cuda"
     if precision == "float16" and not cuda:
-        raise InputError(
-            'train.precision = "float16" needs a CUDA device: take "auto", "bfloat16" or "float32"'
-        )
+        raise InputError('precision = "float16" needs a CUDA device: take "auto", "bfloat16" or "float32"')
     if precision != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+        if precision not in DTYPES:
+            raise InputError(f'precision = {precision!r}: give "auto", {", ".join(map(repr, DTYPES))}')
+        return DTYPES[precision]
     if cuda:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fanlight.checkpoint import Checkpoint
+from fanlight.device import Precision, choose_precision
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, Floats
 from fanlight.heatmap import Decoder, covariances
@@ -114,10 +115,16 @@ class TorchNetwork:
         checkpoint: the network and how to use it.
         device: where it runs, such as ``cpu`` or ``cuda``.
         name: what to call it.
+        precision: what its convolutions compute in: ``float32``, ``bfloat16``, ``float16`` (CUDA only), or
+            ``auto`` for the fastest that the hardware has.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str | torch.device = "cpu", name: str = "a checkpoint"
+        self,
+        checkpoint: Checkpoint,
+        device: str | torch.device = "cpu",
+        name: str = "a checkpoint",
+        precision: Precision = "float32",
     ) -> None:
         self.usage = Usage(
             name=name,
@@ -128,6 +135,7 @@ class TorchNetwork:
             offset_image=checkpoint.offset_image,
         )
         self.decoder, self.device = checkpoint.decoder, torch.device(device)
+        self.precision = choose_precision(precision, self.device)
         self.model = checkpoint.build().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
@@ -143,7 +151,11 @@ class TorchNetwork:
         return self._run(crops).float().cpu().numpy()
 
     def _run(self, crops: Crops | Tensor) -> Tensor:
-        return self.model(to_input(torch.as_tensor(crops).to(self.device)))[-1]
+        images = to_input(torch.as_tensor(crops).to(self.device))
+        if self.precision == torch.float32:
+            return self.model(images)[-1]
+        with torch.autocast(self.device.type, self.precision):
+            return self.model(images)[-1]
 
 
 def locate(heatmaps: Tensor, decoder: Decoder, input_size: int) -> tuple[Tensor, Tensor, Tensor]:
