@@ -68,7 +68,7 @@ def test_silent_and_dribbling_connections_do_not_keep_others_out(
 @pytest.mark.parametrize(
     ("path", "length", "says"),
     [
-        ("/api/predict", 10**12, b"larger than 33 MiB: scale the photo down"),
+        ("/api/predict", 10**12, b"larger than 32 MiB: scale the photo down"),
         ("/api/pts", 2 << 20, b"larger than 1 MiB: send one face's landmarks"),
         ("/api/pts/read", 6 << 20, b"larger than 5 MiB"),
     ],
