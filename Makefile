@@ -18,12 +18,13 @@ TRUST := $(if $(PIP_CERT),SSL_CERT_FILE="$(PIP_CERT)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test slow lint format clean
+.PHONY: help setup demo test slow bench lint format clean
 
 help:
 	@echo 'make demo     make synthetic faces, train a small network on them, judge it, write a report (10 minutes)'
 	@echo 'make test     run the tests; more words for pytest: make test ARGS="-k mirror -x"'
 	@echo 'make slow     run the tests that take longer than a few seconds each'
+	@echo 'make bench    time everything on one core beside the limits of the machine (15 minutes): benchmarks/README.md'
 	@echo 'make lint     check style and types'
 	@echo "make format   put the code into the project's style"
 	@echo 'make setup    only set up .venv (the others do it by themselves)'
@@ -61,6 +62,9 @@ test: $(READY)
 
 slow: $(READY)
 	$(PY) -m pytest -m 'slow and not gpu' $(ARGS)
+
+bench: $(READY)
+	$(PY) -m benchmarks $(ARGS)
 
 lint: $(READY)
 	$(PY) -m ruff check .

