@@ -310,7 +310,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     write_pts(tmp_path / "3.pts", np.zeros((5, 2)))
     (tmp_path / "4.pts").write_text("version: 1\n")
     with pytest.raises(InputError) as caught:
-        FaceDataset(Index.read(tmp_path / "index.tsv"), MARKUP, CropRule(), SIZE)
+        FaceDataset(Index.read(tmp_path / "index.tsv"), MARKUP, CropRule(), SIZE).check_labels()
     problems = caught.value.problems
     assert len(problems) == 4
     assert [name for name in ("1.pts", "2.png", "3.pts", "4.pts") if sum(name in p for p in problems) == 1] == [
@@ -318,6 +318,16 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "5 points, but mark-up three has 3" in problems[2]
     assert str(caught.value).startswith("4 of 6 faces cannot be used:")
+    (tmp_path / "0.pts").unlink()
+    with pytest.raises(InputError, match="5 of 6 faces cannot be used:"):  # the first one is looked at anyway
+        FaceDataset(Index.read(tmp_path / "index.tsv"), MARKUP, CropRule(), SIZE)
+
+
+def test_a_label_that_changed_since_it_was_checked_is_named(tmp_path: Path) -> None:
+    dataset = FaceDataset(make_faces(tmp_path, 3), MARKUP, CropRule(), SIZE)
+    write_pts(tmp_path / "2.pts", np.zeros((5, 2)))
+    with pytest.raises(InputError, match=r"2\.png: 5 points, but mark-up three has 3"):
+        run(dataset, 0, batch_size=3, shuffle=False)
 
 
 def test_a_photo_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:

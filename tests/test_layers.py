@@ -20,7 +20,8 @@ LAYERS = (
     # the parts of the method
     "model heatmap loss distance resample metric draw plot",
     # what feeds training
-    "data.pts data.tsv data.index data.check data.photometric data.augment data.dataset data.synthetic",
+    "data.pts data.tsv data.stage data.faces data.index data.check data.pack_file",
+    "data.pack data.packing data.opening data.photometric data.augment data.dataset data.synthetic",
     "data.archives data",
     # a run's settings, and networks in use
     "recipe_file faults config device checkpoint models network metadata onnx_network detectors detect",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,6 +33,13 @@ class GeometrySettings(BaseModel):
     rotate: float = Field(default=50.0, ge=0, le=180)
     probability: Probability = 0.5
     border: int = Field(default=0, ge=0, le=255)
+
+    @property
+    def reach(self) -> float:
+        """Side of the smallest upright square that holds every varied crop, over the side of the plain crop."""
+        turn = math.radians(min(self.rotate, 45))
+        moved = (1 + 2 * self.shift) / (1 - self.scale) * (math.cos(turn) + math.sin(turn))
+        return moved if self.probability else 1.0
 
 
 class PhotometricStep(BaseModel):

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fanlight.crop_fit import CropErrors, crop_errors, fit_crop_rule, squares_of
-from fanlight.data.index import Index
-from fanlight.data.pts import read_pts
+from fanlight.data.faces import Faces
 from fanlight.detect import Detector, detect_faces, find_detector
 from fanlight.detectors.boxes import overlaps
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, Floats, check_box
-from fanlight.image import read_image
 
 LANDMARKS = "landmarks"
 """Not a detector: the box around a face's own landmarks, by which faces are followed through a video."""
@@ -48,7 +46,7 @@ class FacePairs:
 
 
 def pair_faces(
-    index: Index, detector: Detector | str, trained: CropRule, progress: Progress | None = None
+    index: Faces, detector: Detector | str, trained: CropRule, progress: Progress | None = None
 ) -> FacePairs:
     """Find the faces of an index with a detector.
 
@@ -64,12 +62,12 @@ def pair_faces(
     detect = None if detector == LANDMARKS else find_detector(detector)[1]
     boxes: list[Floats] = []
     known: list[Floats] = []
-    for sample, face_box in zip(index, index.face_boxes, strict=True):
+    for position, face_box in enumerate(index.face_boxes):
         if detect is None:
-            landmarks = read_pts(sample.landmarks_path)
+            landmarks = index.landmarks(position)
             found = [check_box([*landmarks.min(0), *landmarks.max(0)])]
         else:
-            found = detect_faces(detect, read_image(sample.image_path))
+            found = detect_faces(detect, index.photo(position)[0])
         shares = overlaps(face_box, np.array(found))
         if detect is None or shares.max(initial=0) > SAME_FACE:
             boxes.append(np.array(found[int(shares.argmax())]))
@@ -78,13 +76,13 @@ def pair_faces(
             progress()
     if not boxes:
         raise InputError(
-            f"{index.path}: the detector found none of the {len(index)} faces, so its crop rule cannot be fitted; "
-            "look at its boxes: are they left, top, right, bottom in px of the photo?"
+            f"{index.where}: the detector found none of the {len(index)} faces, so its crop rule cannot be "
+            "fitted; look at its boxes: are they left, top, right, bottom in px of the photo?"
         )
     return FacePairs(np.stack(boxes), squares_of(known, trained), len(index) - len(boxes))
 
 
-def spread(index: Index, partition: str, most: int) -> Index:
+def spread(index: Faces, partition: str, most: int) -> Faces:
     """At most so many faces of a partition, evenly spread over it."""
     faces = index.select([partition])
     return faces.take(np.unique(np.linspace(0, len(faces) - 1, min(most, len(faces))).astype(int)))

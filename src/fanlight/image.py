@@ -54,7 +54,7 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
         InputError: missing, damaged, cut off, of another format, of more than ``MAX_PIXELS`` or of a side longer
             than ``MAX_SIDE``.
     """
-    data, _ = _read_file(path)
+    data, _ = read_photo_file(path)
     return _decode(path, data, cv2.IMREAD_COLOR_RGB)
 
 
@@ -96,12 +96,25 @@ def read_image_reduced(
         ValueError: reduce is not 1, 2, 4 or 8.
         InputError: as ``read_image``.
     """
-    if reduce not in _REDUCED:
-        raise ValueError(f"reduce should be 1, 2, 4 or 8, got {reduce}")
-    data, header = _read_file(path)
+    _check_reduce(reduce)
+    return decode_image_reduced(_read_bytes(path), fspath(path), reduce)
+
+
+def decode_image_reduced(
+    data: bytes, name: str, reduce: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Read a photo that is in memory, as ``read_image_reduced`` does.
+
+    Args:
+        data: the whole file.
+        name: what to call it in messages.
+        reduce: 1, 2, 4 or 8.
+    """
+    _check_reduce(reduce)
+    header = _check_data(name, data)
     if header.format != "JPEG":
         reduce = 1
-    image = _decode(path, data, _REDUCED[reduce])
+    image = _decode(name, data, _REDUCED[reduce])
     if reduce > 1:
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     width, height = oriented_size(header)
@@ -111,6 +124,11 @@ def read_image_reduced(
     if header.orientation in (3, 4, 7, 8):
         matrix[1, 2] = image.shape[0] - height / reduce  # its top edge is an incomplete pixel
     return image, matrix
+
+
+def _check_reduce(reduce: int) -> None:
+    if reduce not in _REDUCED:
+        raise ValueError(f"reduce should be 1, 2, 4 or 8, got {reduce}")
 
 
 def verify_image(path: str | PathLike[str]) -> tuple[int, int]:
@@ -124,7 +142,7 @@ def verify_image(path: str | PathLike[str]) -> tuple[int, int]:
     Raises:
         InputError: as ``read_image``.
     """
-    data, header = _read_file(path)
+    data, header = read_photo_file(path)
     if header.format == "JPEG":
         _decode(path, data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
         return oriented_size(header)
@@ -138,7 +156,7 @@ def image_size(path: str | PathLike[str]) -> tuple[int, int]:
     Raises:
         InputError: missing, cut off, of another format or too large.
     """
-    return oriented_size(_read_file(path)[1])
+    return oriented_size(read_photo_file(path)[1])
 
 
 def oriented_size(header: ImageHeader) -> tuple[int, int]:
@@ -159,11 +177,26 @@ def write_image(path: str | PathLike[str], image: NDArray[np.uint8], quality: in
         ValueError: image is not (H, W, 3) uint8.
         InputError: the ending is unknown or the file cannot be written.
     """
+    data = encode_image(fspath(path), image, quality)
+    try:
+        Path(path).write_bytes(data)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{fspath(path)}: cannot write the image: {_reason(error)}") from None
+
+
+def encode_image(name: str, image: NDArray[np.uint8], quality: int = 95) -> bytes:
+    """The bytes of the file that ``write_image`` writes.
+
+    Args:
+        name: of the file; its ending tells the format.
+        image: (H, W, 3) uint8 RGB.
+        quality: of a JPEG or WebP file, 1 to 100.
+    """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"image should be (H, W, 3) uint8, got {image.shape} {image.dtype}")
-    suffix = Path(path).suffix.lower()
+    suffix = Path(name).suffix.lower()
     if suffix not in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"):
-        raise InputError(f"{fspath(path)}: the name should end in .jpg, .png, .webp, .bmp or .tiff")
+        raise InputError(f"{name}: the name should end in .jpg, .png, .webp, .bmp or .tiff")
     options = {
         ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality],
         ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality],
@@ -175,15 +208,21 @@ def write_image(path: str | PathLike[str], image: NDArray[np.uint8], quality: in
         done = False
     if not done:
         height, width = image.shape[:2]
-        raise InputError(f"{fspath(path)}: {width} x {height} pixels cannot be stored as {suffix}; try .png")
-    try:
-        Path(path).write_bytes(data.tobytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{fspath(path)}: cannot write the image: {_reason(error)}") from None
+        raise InputError(f"{name}: {width} x {height} pixels cannot be stored as {suffix}; try .png")
+    return data.tobytes()
 
 
-def _read_file(path: str | PathLike[str]) -> tuple[bytes, ImageHeader]:
-    """The bytes of an image file that is whole and of a bearable size, and its header."""
+def read_photo_file(path: str | PathLike[str]) -> tuple[bytes, ImageHeader]:
+    """The bytes of an image file that is whole and of a bearable size, and its header; nothing is decoded.
+
+    Raises:
+        InputError: missing, cut off, of another format or too large.
+    """
+    data = _read_bytes(path)
+    return data, _check_data(fspath(path), data)
+
+
+def _read_bytes(path: str | PathLike[str]) -> bytes:
     name = fspath(path)
     try:
         status = os.stat(name)
@@ -192,14 +231,13 @@ def _read_file(path: str | PathLike[str]) -> tuple[bytes, ImageHeader]:
         if status.st_size > _MAX_BYTES:
             raise InputError(f"{name}: {status.st_size >> 20} MiB are too large for a photo: scale it down")
         with open(name, "rb") as file:
-            data = file.read()
+            return file.read()
     except FileNotFoundError:
         raise InputError(f"{name}: no such image") from None
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{name}: cannot read the image: {_reason(error)}") from None
-    return data, _check_data(name, data)
 
 
 def _check_data(name: str, data: bytes) -> ImageHeader:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from fanlight.config import Recipe
 from fanlight.data.augment import Augmentation
 from fanlight.data.dataset import Batch, EpochSampler, FaceDataset, make_loader
-from fanlight.data.index import Index
+from fanlight.data.faces import Faces
 from fanlight.device import Team
 from fanlight.errors import InputError
 from fanlight.markup import Markup
@@ -28,7 +28,7 @@ class Feed:
     loader: DataLoader[Batch]
 
 
-def training_feed(recipe: Recipe, index: Index, markup: Markup, team: Team) -> Feed:
+def training_feed(recipe: Recipe, index: Faces, markup: Markup, team: Team) -> Feed:
     """Augmented faces of the recipe's train partitions, in an order drawn for each epoch.
 
     Raises:
@@ -51,13 +51,15 @@ def training_feed(recipe: Recipe, index: Index, markup: Markup, team: Team) -> F
     return Feed(dataset, sampler, make_loader(dataset, sampler, settings.workers, team.device.type == "cuda"))
 
 
-def _repeat(faces: Index, times: Mapping[str, int]) -> Index:
+def _repeat(faces: Faces, times: Mapping[str, int]) -> Faces:
     """The faces, those of some partitions several times."""
-    counts = [times.get(faces.partition_of(position), 1) for position in range(len(faces))] if times else 1
+    counts = np.ones(len(faces), np.int64)
+    for name, count in times.items():
+        counts[faces.members(name)] = count
     return faces.take(np.repeat(np.arange(len(faces)), counts))
 
 
-def validation_feed(recipe: Recipe, index: Index, markup: Markup, team: Team) -> Feed:
+def validation_feed(recipe: Recipe, index: Faces, markup: Markup, team: Team) -> Feed:
     """The recipe's val partitions as they are, each face once over all processes."""
     dataset = FaceDataset(index.select(recipe.data.val), markup, recipe.crop, recipe.model.input_size)
     sampler = EpochSampler(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fanlight.checkpoint import Checkpoint, load_checkpoint
 from fanlight.config import Recipe
-from fanlight.data.index import Index
+from fanlight.data.faces import Faces
 from fanlight.device import Team, join_team, keep_freed_memory, leave_cores_to_loaders
 from fanlight.distance import possible_normalisers
 from fanlight.errors import InputError
@@ -72,7 +72,7 @@ class Position:
 
 
 def train(
-    recipe: Recipe, index: Index, folder: Path, progress: Progress, resume: bool = False
+    recipe: Recipe, faces: Faces, folder: Path, progress: Progress, resume: bool = False
 ) -> Outcome | None:
     """Train a network.
 
@@ -80,7 +80,7 @@ def train(
 
     Args:
         recipe: all settings.
-        index: the checked index; holds the partitions of the recipe.
+        faces: checked ones; hold the partitions of the recipe.
         folder: the run's folder.
         progress: told how it goes, in the leading process only.
         resume: go on from the folder's last checkpoint.
@@ -95,7 +95,7 @@ def train(
     with join_team(recipe.train.device) as team:
         leave_cores_to_loaders(team, recipe.train.workers)
         try:
-            return _Training(recipe, index, folder, progress, team, resume).run()
+            return _Training(recipe, faces, folder, progress, team, resume).run()
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"the device's memory is too small ({error}): set train.accumulate = "
@@ -107,12 +107,12 @@ class _Training:
     """One process's part of a run: the loop, and what happens now and then."""
 
     def __init__(
-        self, recipe: Recipe, index: Index, folder: Path, progress: Progress, team: Team, resume: bool
+        self, recipe: Recipe, faces: Faces, folder: Path, progress: Progress, team: Team, resume: bool
     ) -> None:
-        self.recipe, self.team, self.progress, self.index = recipe, team, progress, index
+        self.recipe, self.team, self.progress, self.faces = recipe, team, progress, faces
         self.markup = Markup.load(recipe.data.markup)
-        self.train_feed = training_feed(recipe, index, self.markup, team)
-        self.val_feed = validation_feed(recipe, index, self.markup, team)
+        self.train_feed = training_feed(recipe, faces, self.markup, team)
+        self.val_feed = validation_feed(recipe, faces, self.markup, team)
         self.learner = Learner(recipe, team)
         self.latest: Mapping[str, float] = {}
         self.position, ranked = Position(), tuple[Ranked, ...]()
@@ -245,7 +245,7 @@ class _Training:
             crop=self.recipe.crop,
             recipe=self.recipe.to_dict(),
             metrics=metrics,
-            provenance=_provenance(self.index),
+            provenance=_provenance(self.faces),
             training=training,
         )
 
@@ -277,8 +277,8 @@ class _Training:
         ]
         if checkpoint.markup != self.markup:
             problems.append("the mark-up is another one")
-        if checkpoint.provenance.get("index_sha256") != self.index.sha256:
-            problems.append(f"{self.index.path} is no longer the index that the run began with")
+        if checkpoint.provenance.get("index_sha256") != self.faces.sha256:
+            problems.append(f"{self.faces.where} no longer holds the faces that the run began with")
         if problems:
             raise InputError.collect(
                 problems, f"{path}: cannot go on, since these have changed; begin a new run:"
@@ -320,12 +320,13 @@ def _at(values: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
     return values
 
 
-def _provenance(index: Index) -> dict[str, Any]:
+def _provenance(faces: Faces) -> dict[str, Any]:
     return {
         "fanlight": version("fanlight"),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "command": " ".join(sys.argv),
-        "index": str(index.path),
-        "index_sha256": index.sha256,
+        "index": faces.where,
+        "index_sha256": faces.sha256,
+        "source_sha256": faces.source_sha256,
     }

@@ -41,11 +41,11 @@ def compare(
     workers: judge.Workers = 1,
 ) -> None:
     """Compare two models on the same faces, with paired intervals of their difference."""
-    from fanlight.data.index import Index
+    from fanlight.data.opening import open_faces
     from fanlight.judging.compare import check_same_points, compare_predictions
     from fanlight.judging.faces import Wanted
 
-    whole = Index.read(index)
+    whole = open_faces(index)
     both = [judge.Source(name, whole, device) for name in (a, b)]
     chosen = whole.select(partition)
     partitions = list(chosen.partitions())

@@ -1,4 +1,4 @@
-"""``fanlight data``: prepare archives, check an index, look at it, make synthetic faces."""
+"""``fanlight data``: prepare archives, check and pack an index, look at it, make synthetic faces."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from fanlight.cli import prepare
+from fanlight.cli import pack, prepare
 from fanlight.cli.console import err, out, progress_bar
+from fanlight.cli.faces import (
+    FacesArgument,
+    MarkupOption,
+    PartitionsOption,
+    check_with_bar,
+    markup_of,
+    refuse,
+)
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
-    from fanlight.data.check import Problem
-    from fanlight.data.index import Index
     from fanlight.detector_fit import FacePairs
     from fanlight.geometry import CropRule
-    from fanlight.markup import Markup
 
 app = typer.Typer(help="Check, show and make data.", no_args_is_help=True)
 app.command("prepare")(prepare.prepare)
-
-IndexArgument = Annotated[Path, typer.Argument(metavar="INDEX.tsv", help="The index of a data set.")]
-MarkupOption = Annotated[
-    str | None,
-    typer.Option(help="Mark-up of the labels: a name or a file; by their number of points when left out."),
-]
+app.command("pack")(pack.pack)
 
 
 @app.command("check")
-def check(index: IndexArgument, markup: MarkupOption = None) -> None:
-    """Read every photo and label of an index and list all that cannot be used; exit code 2 if there are any."""
-    from fanlight.data.check import problems_error
-    from fanlight.data.index import Index
+def check(index: FacesArgument, markup: MarkupOption = None) -> None:
+    """Read every photo and label of an index, or every file of a pack, and list all that cannot be used.
 
-    faces = Index.read(index)
-    chosen = _markup_of(faces, markup)
-    problems = check_with_bar(faces, chosen)
-    if problems:
-        raise problems_error(faces, problems)
+    The exit code is 2 if there are any.
+    """
+    from fanlight.data.opening import open_faces
+
+    faces = open_faces(index)
+    chosen = markup_of(faces, markup)
+    refuse(faces, check_with_bar(faces, chosen, content=True), skip=False)
     for name, count in faces.partitions().items():
         out.print(f"{name:24} {count:8} faces")
     out.print(f"all {len(faces)} faces can be used ({chosen.name}, {chosen.count} points)")
@@ -50,14 +50,12 @@ def check(index: IndexArgument, markup: MarkupOption = None) -> None:
 
 @app.command("show")
 def show(
-    index: IndexArgument,
+    index: FacesArgument,
     sheet: Annotated[Path, typer.Option("--out", metavar="SHEET.png", help="The picture to write.")],
     augmented: Annotated[
         bool, typer.Option("--augmented", help="Show what the network sees in training.")
     ] = False,
-    partition: Annotated[
-        list[str] | None, typer.Option(metavar="SUBSET/SPLIT", help="Only these; may be repeated.")
-    ] = None,
+    partition: PartitionsOption = None,
     count: Annotated[int, typer.Option("-n", min=1, help="How many faces.")] = 40,
     recipe: Annotated[
         Path | None,
@@ -71,26 +69,26 @@ def show(
     from fanlight.config import load_recipe
     from fanlight.data.augment import Augmentation
     from fanlight.data.dataset import FaceDataset
-    from fanlight.data.index import Index
+    from fanlight.data.opening import open_faces
     from fanlight.draw import contact_sheet, overlay
     from fanlight.geometry import CropRule
     from fanlight.image import write_image
 
-    faces = Index.read(index)
+    faces = open_faces(index)
     faces = faces.select(partition) if partition else faces
     crop, size, augment = CropRule(), 256, AugmentSettings()
     if recipe is not None:
         settings = load_recipe(recipe)
         crop, size, augment = settings.crop, settings.model.input_size, settings.augment
         markup = markup or settings.data.markup
-    chosen = _markup_of(faces, markup)
+    chosen = markup_of(faces, markup)
     picked = np.sort(np.random.default_rng(seed).permutation(len(faces))[:count])
     faces = faces.take(picked)
     augmentation = Augmentation(augment, size, chosen.mirror) if augmented else None
     dataset = FaceDataset(faces, chosen, crop, size, augmentation, seed)
     items = [dataset[(0, position)] for position in range(len(dataset))]
     pictures = [overlay(item["image"].numpy(), item["landmarks"].numpy(), chosen) for item in items]
-    write_image(sheet, contact_sheet(pictures, [sample.image_path.name for sample in faces]))
+    write_image(sheet, contact_sheet(pictures, [faces.name(position) for position in range(len(faces))]))
     out.print(str(sheet))
 
 
@@ -111,7 +109,7 @@ def synth(
 
 @app.command("fit-crop")
 def fit_crop(
-    index: IndexArgument,
+    index: FacesArgument,
     detector: Annotated[
         str, typer.Option(metavar="NAME|MODULE:FUNCTION", help="A packaged detector, yours, or landmarks.")
     ],
@@ -131,7 +129,7 @@ def fit_crop(
 ) -> None:
     """Fit the crop rule to a detector: its boxes then give the crops that the index's boxes give."""
     from fanlight.checkpoint import load_checkpoint, save_checkpoint
-    from fanlight.data.index import Index
+    from fanlight.data.opening import open_faces
     from fanlight.detector_fit import pair_faces, spread, together
     from fanlight.geometry import CropRule
 
@@ -139,7 +137,7 @@ def fit_crop(
         raise InputError("--out is for a copy of a checkpoint: name that by --checkpoint")
     loaded = None if checkpoint is None else load_checkpoint(checkpoint)
     trained = CropRule() if loaded is None else loaded.crop
-    faces = Index.read(index)
+    faces = open_faces(index)
     fitted = {name: spread(faces, name, count) for name in partition or faces.partitions()}
     judged = {name: spread(faces, name, count) for name in val or ()}
     with progress_bar("finding faces", sum(map(len, [*fitted.values(), *judged.values()]))) as bar:
@@ -164,34 +162,3 @@ def _print_fit(rule: CropRule, trained: CropRule, pairs: Mapping[str, FacePairs]
         out.print(f"{name}: {len(some.boxes)} faces found, {some.missed} missed")
         out.print(f"  by the rule of the training: {some.errors(trained)}")
         out.print(f"  by the fitted rule:          {some.errors(rule)}")
-
-
-def check_with_bar(index: Index, markup: Markup) -> list[Problem]:
-    """Check an index under a progress bar."""
-    from fanlight.data.check import check as check_index
-
-    with progress_bar("checking faces", len(index)) as bar:
-        return check_index(index, markup, progress=bar.reach)
-
-
-def _markup_of(index: Index, given: str | None) -> Markup:
-    """The mark-up asked for, else the built-in one with as many points as the first readable label."""
-    from fanlight.data.pts import read_pts
-    from fanlight.markup import Markup
-
-    if given is not None:
-        return Markup.load(given)
-    known = {markup.count: markup for markup in map(Markup.load, Markup.names())}
-    for sample in index:
-        try:
-            count = len(read_pts(sample.landmarks_path))
-        except InputError:
-            continue
-        if count not in known:
-            raise InputError(
-                f"{sample.landmarks_path}: has {count} points, and no built-in mark-up has as many: "
-                "name the file of yours by --markup"
-            )
-        err.print(f"mark-up {known[count].name}, by the {count} points of {sample.landmarks_path.name}")
-        return known[count]
-    raise InputError(f"{index.path}: not one label can be read; name the mark-up by --markup to see why")

@@ -51,7 +51,7 @@ def evaluate(
     workers: judge.Workers = 1,
 ) -> None:
     """Judge a model: every metric with its 95 % bootstrap interval."""
-    from fanlight.data.index import Index
+    from fanlight.data.opening import open_faces
     from fanlight.judging.evaluate import judge as judge_predictions
     from fanlight.judging.faces import Wanted
     from fanlight.judging.predictions import check_name
@@ -59,7 +59,7 @@ def evaluate(
 
     if save_predictions:
         check_name(save_predictions)
-    whole = Index.read(index)
+    whole = open_faces(index)
     source = judge.Source(model, whole, device)
     chosen = whole.select(partition)
     partitions = list(chosen.partitions())
@@ -147,7 +147,7 @@ def _write_report(folder: Path, source: judge.Source, results: list[PartitionRes
     from fanlight.report import write_report
 
     origin = source.origin
-    facts = {"Model": origin.model, **origin.facts, "Index": str(source.index.path)}
+    facts = {"Model": origin.model, **origin.facts, "Index": source.index.where}
     if source.name != origin.model:
         facts["Predictions"] = source.name
     try:

@@ -15,7 +15,7 @@ from fanlight.errors import InputError
 
 if TYPE_CHECKING:
     from fanlight.checkpoint import Checkpoint
-    from fanlight.data.index import Index
+    from fanlight.data.faces import Faces
     from fanlight.export import ExampleFaces, Exported
     from fanlight.geometry import Floats
     from fanlight.network import Crops, Network
@@ -62,7 +62,8 @@ def export(
         Path | None, typer.Option("--out", metavar="FILE", help="The file to write; CHECKPOINT's name here.")
     ] = None,
     index: Annotated[
-        Path | None, typer.Option(help="An index (TSV) of real faces to compare, calibrate and judge on.")
+        str | None,
+        typer.Option(help="An index (TSV) or a pack of real faces to compare, calibrate and judge on."),
     ] = None,
     partition: Annotated[
         list[str] | None,
@@ -81,14 +82,14 @@ def export(
     """Write a network as one file for other programs: crops in, landmarks out, decoding included."""
     from fanlight import export as exporting
     from fanlight.checkpoint import load_checkpoint
-    from fanlight.data.index import Index
+    from fanlight.data.opening import open_faces
     from fanlight.models import find
 
     source = find(checkpoint)
     path = file or Path(f"{source.stem}{ENDINGS[form]}")
     _check_options(form, path, source, index, partition, calibrate, heatmaps)
     loaded = load_checkpoint(source)
-    listed = Index.read(index) if index else None
+    listed = open_faces(index) if index else None
     chosen = listed.select(partition) if listed and partition else listed
     faces = _test_faces(loaded, chosen)
     if form in (Format.IBUG, Format.FANLIGHT):
@@ -110,7 +111,7 @@ def _check_options(
     form: Format,
     path: Path,
     source: Path,
-    index: Path | None,
+    index: str | None,
     partition: list[str] | None,
     calibrate: list[str] | None,
     heatmaps: bool,
@@ -135,7 +136,7 @@ def _check_options(
         raise InputError.collect(problems, "these options cannot be used:")
 
 
-def _test_faces(checkpoint: Checkpoint, index: Index | None) -> ExampleFaces:
+def _test_faces(checkpoint: Checkpoint, index: Faces | None) -> ExampleFaces:
     """Faces to compare on: some of an index, or made ones."""
     from fanlight.data.synthetic import draw_face
     from fanlight.export import ExampleFaces
@@ -149,7 +150,7 @@ def _test_faces(checkpoint: Checkpoint, index: Index | None) -> ExampleFaces:
     return ExampleFaces(np.stack(crops), f"{len(crops)} synthetic faces")
 
 
-def _calibration_faces(checkpoint: Checkpoint, index: Index | None, sources: list[str]) -> Crops:
+def _calibration_faces(checkpoint: Checkpoint, index: Faces | None, sources: list[str]) -> Crops:
     """Crops of the faces that set the ranges of the integers, from partitions and from folders of photos."""
     from fanlight.image import read_image
     from fanlight.photos import find_photos
@@ -160,7 +161,7 @@ def _calibration_faces(checkpoint: Checkpoint, index: Index | None, sources: lis
         partitions = [name for name in index.partitions() if name.endswith("/train")]
         if not partitions:
             raise InputError(
-                f"{index.path}: has no train partition to set the ranges of the integers with: name another with "
+                f"{index.where}: has no train partition to set the ranges of the integers with: name another with "
                 f"--calibrate; there are: {', '.join(index.partitions())}"
             )
     if partitions and index is None:
@@ -177,20 +178,18 @@ def _calibration_faces(checkpoint: Checkpoint, index: Index | None, sources: lis
     return np.concatenate(crops)
 
 
-def _spread(index: Index, count: int) -> Index:
+def _spread(index: Faces, count: int) -> Faces:
     """So many of an index's faces, from its beginning to its end."""
     count = min(count, len(index))
     return index.take(np.linspace(0, len(index) - 1, count).round().astype(np.int64))
 
 
-def _index_crops(checkpoint: Checkpoint, index: Index) -> Crops:
+def _index_crops(checkpoint: Checkpoint, index: Faces) -> Crops:
     """(N, S, S, 3); labels are not read."""
-    from fanlight.image import read_image
-
     crops = []
     with progress_bar("reading faces", len(index)) as bar:
-        for sample in index:
-            crops.append(_crop(checkpoint, read_image(sample.image_path), sample.face_box))
+        for position, box in enumerate(index.face_boxes):
+            crops.append(_crop(checkpoint, index.photo(position)[0], box))
             bar.advance()
     return np.stack(crops)
 
@@ -212,7 +211,7 @@ def _report(written: Exported, faces: ExampleFaces) -> None:
         out.print(note)
 
 
-def _report_loss(checkpoint: Checkpoint, path: Path, index: Index) -> None:
+def _report_loss(checkpoint: Checkpoint, path: Path, index: Faces) -> None:
     """Print how well the network and its quantised form do on faces with labels."""
     from fanlight.metric import Metric, measure
     from fanlight.network import TorchNetwork
@@ -238,7 +237,7 @@ def _report_loss(checkpoint: Checkpoint, path: Path, index: Index) -> None:
 
 
 def _locate_all(
-    checkpoint: Checkpoint, networks: dict[str, Network], index: Index
+    checkpoint: Checkpoint, networks: dict[str, Network], index: Faces
 ) -> tuple[dict[str, Floats], Floats]:
     """What each network finds, (N, L, 2) in crop px, and the true landmarks."""
     from fanlight.data.dataset import EpochSampler, FaceDataset, make_loader

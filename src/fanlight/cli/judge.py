@@ -15,7 +15,7 @@ from fanlight.errors import InputError
 
 if TYPE_CHECKING:
     from fanlight.checkpoint import Checkpoint
-    from fanlight.data.index import Index
+    from fanlight.data.faces import Faces
     from fanlight.distance import Normaliser
     from fanlight.judging.predictions import Origin, Predictions
     from fanlight.markup import Markup
@@ -55,7 +55,12 @@ Flip = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Workers = Annotated[int, typer.Option(min=0, help="Loader processes.")]
-IndexFile = Annotated[Path, typer.Option("--index", help="The index (TSV) that holds the partitions.")]
+IndexFile = Annotated[
+    str,
+    typer.Option(
+        "--index", metavar="INDEX|PACK", help="The index (TSV) or the pack that holds the partitions."
+    ),
+]
 Partitions = Annotated[
     list[str],
     typer.Option("--partition", metavar="SUBSET/SPLIT", help="What to judge on; may be repeated."),
@@ -117,7 +122,7 @@ class Source:
         InputError: there is no such thing, or it cannot be used.
     """
 
-    def __init__(self, model: str, index: Index, device: str) -> None:
+    def __init__(self, model: str, index: Faces, device: str) -> None:
         from fanlight.device import resolve_device
         from fanlight.judging.predictions import SUFFIX, load_predictions
         from fanlight.predict import load
@@ -168,15 +173,13 @@ class Source:
                 )
 
 
-def check_labels(source: Source, faces: Index) -> None:
+def check_labels(source: Source, faces: Faces) -> None:
     """Refuse labels of another mark-up in one sentence, not in one for each face."""
-    from fanlight.data.pts import read_pts
-
-    label, markup = faces[0].landmarks_path, source.markup
-    count = len(read_pts(label))
+    count, markup = len(faces.landmarks(0)), source.markup
     if count != markup.count:
         raise InputError(
-            f"{label}: has {count} points, and the checkpoint predicts the {markup.count} of {markup.name}: "
+            f"{faces.where}: the label of {faces.name(0)} has {count} points, and the checkpoint predicts the "
+            f"{markup.count} of {markup.name}: "
             "judge it on an index with labels of its own mark-up"
         )
 
@@ -198,7 +201,7 @@ def title_of(model: str) -> str:
     return f"{folder.parent.name}, {path.name}" if folder.name == "checkpoints" else path.name
 
 
-def _origin(model: str, predictor: Predictor, index: Index) -> Origin:
+def _origin(model: str, predictor: Predictor, index: Faces) -> Origin:
     """What is known of a model; most of it of a checkpoint."""
     from fanlight.checkpoint import load_checkpoint
     from fanlight.judging.predictions import Origin
@@ -214,7 +217,7 @@ def _origin(model: str, predictor: Predictor, index: Index) -> Origin:
     if path.suffix.lower() == ".onnx":
         return Origin(model, predictor.markup, usage.crop, usage.input_size, {"Network": "ONNX", **facts})
     checkpoint = load_checkpoint(path)
-    learnt_from, chosen_on = _seen(checkpoint, index.sha256)
+    learnt_from, chosen_on = _seen(checkpoint, index)
     return Origin(
         model,
         predictor.markup,
@@ -239,9 +242,10 @@ def _facts(checkpoint: Checkpoint) -> dict[str, str]:
     }
 
 
-def _seen(checkpoint: Checkpoint, index_sha256: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _seen(checkpoint: Checkpoint, index: Faces) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The partitions of an index that a checkpoint learnt from, and those it was chosen on."""
-    if checkpoint.provenance.get("index_sha256") != index_sha256:
+    known = checkpoint.provenance
+    if known.get("source_sha256", known.get("index_sha256")) != index.source_sha256:
         return (), ()
     data = checkpoint.recipe.get("data", {})
     return tuple(data.get("train", ())), tuple(data.get("val", ()))

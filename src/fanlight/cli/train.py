@@ -15,7 +15,7 @@ from fanlight.errors import InputError
 
 if TYPE_CHECKING:
     from fanlight.config import Recipe
-    from fanlight.data.index import Index
+    from fanlight.data.faces import Faces
 
 SKIPPED = "skipped.tsv"
 LAST = Path("checkpoints", "last.ckpt")
@@ -48,12 +48,12 @@ def train(
     """
     folder, checked = _open(recipe, settings or [], out_folder, resume)
     skip_invalid |= resume is not None and (folder / SKIPPED).exists()  # as the run did when it began
-    index = _check_data(checked, folder, skip_invalid)
+    faces = _check_data(checked, folder, skip_invalid)
     from fanlight.train import train as run
 
     try:
         with TrainingBar() as bar:
-            outcome = run(checked, index, folder, bar, resume=resume is not None)
+            outcome = run(checked, faces, folder, bar, resume=resume is not None)
     except KeyboardInterrupt:
         if (folder / "checkpoints" / "last.ckpt").exists():
             err.print(f"stopped; go on from the last validation by fanlight train --resume {folder}")
@@ -95,26 +95,24 @@ def _open(
     return folder, load_recipe(recipe, settings)
 
 
-def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Index:
+def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Faces:
     """The faces of the recipe's partitions, every one of them usable."""
-    from fanlight.cli.data import check_with_bar
-    from fanlight.data.check import problems_error, write_problems
-    from fanlight.data.index import Index
+    from fanlight.cli.faces import check_with_bar, refuse, tell_skipped
+    from fanlight.data.check import write_problems
+    from fanlight.data.opening import open_faces
     from fanlight.markup import Markup
 
-    index = Index.read(recipe.data.index).select([*recipe.data.train, *recipe.data.val])
+    faces = open_faces(recipe.data.index).select([*recipe.data.train, *recipe.data.val])
     leads = _leads()
     if not leads and not skip_invalid:
-        return index  # the leading process checks for all
-    problems = check_with_bar(index, Markup.load(recipe.data.markup))
-    if problems and not skip_invalid:
-        raise problems_error(index, problems)
-    bad = sorted({problem.position for problem in problems})
+        return faces  # the leading process checks for all
+    problems = check_with_bar(faces, Markup.load(recipe.data.markup))
+    bad = refuse(faces, problems, skip_invalid)
     if bad and leads:
         folder.mkdir(parents=True, exist_ok=True)
         write_problems(folder / SKIPPED, problems)
-        err.print(f"left out {len(bad)} of {len(index)} faces, listed in {folder / SKIPPED}")
-    return index.drop(bad)
+        tell_skipped(len(bad), faces, folder / SKIPPED)
+    return faces.drop(bad)
 
 
 def _leads() -> bool:

@@ -11,7 +11,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlight.data.faces import Faces, Problem
 from fanlight.data.pts import read_pts
 from fanlight.data.tsv import write_atomically
 from fanlight.errors import InputError
@@ -44,23 +44,6 @@ MIN_FACE_IN_BOX = 0.1
 _CHUNK = 32  # samples that a thread checks at a time
 _LISTED = 50  # problems that one message shows
 _ALIKE = 5  # files with the very same problem that it names
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One reason why one face of an index cannot be used.
-
-    Attributes:
-        position: of the face in the index that was checked.
-        line: of the face in the index file, the header being line 1.
-        path: the file at fault.
-        message: what is wrong, beginning with the file's name, and what to do.
-    """
-
-    position: int
-    line: int
-    path: Path
-    message: str
 
 
 def check(
@@ -177,14 +160,14 @@ def _fit_faults(landmarks: NDArray[np.float64], sample: Sample) -> Iterator[str]
 # ---------------------------------------------------------------------------- reporting
 
 
-def problems_error(index: Index, problems: Sequence[Problem]) -> InputError:
-    """All problems of an index as one error, of which the message shows the first ones."""
-    faces = len({problem.position for problem in problems})
+def problems_error(faces: Faces, problems: Sequence[Problem]) -> InputError:
+    """All problems of a data set as one error, of which the message shows the first ones."""
+    count = len({problem.position for problem in problems})
     shown = _shorten([problem.message for problem in problems])
     if len(shown) > _LISTED:
         shown[_LISTED:] = [f"... and {len(shown) - _LISTED} more"]
     heading = (
-        f"{index.path}: {faces} of {len(index)} faces cannot be used: mend them, remove them from the index, "
+        f"{faces.where}: {count} of {len(faces)} faces cannot be used: mend them, remove them from the index, "
         "or train without them by fanlight train --skip-invalid:"
     )
     error = InputError.collect(shown, heading)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -19,11 +18,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fanlight.data.augment import Augmentation, sample_generator
-from fanlight.data.index import Index, Sample
-from fanlight.data.pts import read_pts
+from fanlight.data.faces import Faces, wrong_count
 from fanlight.errors import InputError
-from fanlight.geometry import CropRule, Floats, check_box, crop_matrix, invert, transform, warp
-from fanlight.image import read_image, read_image_reduced
+from fanlight.geometry import CropRule, Floats, crop_matrix, invert, transform, warp
 from fanlight.markup import Markup
 
 Key = tuple[int, int]
@@ -39,12 +36,12 @@ def sample_weight(aug_idx: int) -> float:
 
 
 class FaceDataset(Dataset[Batch]):
-    """The faces of an index as crops, with their landmarks.
+    """Faces as crops, with their landmarks.
 
-    Labels are read once, here; photos when they are asked for.
+    Photos and labels are read when they are asked for.
 
     Args:
-        index: the faces.
+        faces: from an index or a pack.
         markup: what the landmarks are; every label must have its number of points.
         crop_rule: how a face box becomes a square.
         input_size: side of the crops in px.
@@ -52,49 +49,73 @@ class FaceDataset(Dataset[Batch]):
         seed: start of every random draw, >= 0.
 
     Raises:
-        InputError: listing every label that is missing, unreadable or of another mark-up, every missing photo
-            and every degenerate face box.
+        InputError: there are no faces, the first one's label does not fit, or crops would reach over the edge at which their photos were cut.
     """
 
     def __init__(
         self,
-        index: Index,
+        faces: Faces,
         markup: Markup,
         crop_rule: CropRule,
         input_size: int,
         augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
-        self.index = index
+        if not len(faces):
+            raise InputError(
+                f"{faces.where}: no faces are left: choose at least one partition that holds some"
+            )
+        reach = crop_rule.scale * (augmentation.settings.geometry.reach if augmentation else 1.0)
+        if reach > faces.reach:
+            raise InputError(
+                f"{faces.where}: photos were cut at {faces.reach:.3g} times the face box, and these crops reach "
+                f"{reach:.3g} times: pack with --margin {reach / CropRule().scale:.2f}, or vary crops less"
+            )
+        self.faces = faces
         self.markup = markup
         self.crop_rule = crop_rule
         self.input_size = input_size
         self.augmentation = augmentation
         self.seed = seed
-        self.landmarks_image = _read_labels(index, markup)
-        weights = np.array([sample_weight(k) for k in index.aug_indices.tolist()])
+        kinds, kind_of = np.unique(faces.aug_indices, return_inverse=True)
+        weights = np.array([sample_weight(k) for k in kinds.tolist()])[kind_of]
         self.weights = (weights / weights.mean()).astype(np.float32)
         self._mirror = list(markup.mirror)
+        self._check_points()
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.faces)
+
+    @cached_property
+    def landmarks_image(self) -> NDArray[np.float32]:
+        """The landmarks of all faces, (N, L, 2) in image px, read when they are first asked for.
+
+        Raises:
+            InputError: listing every label that is missing, unreadable or of another mark-up, every missing photo
+                and every degenerate face box.
+        """
+        return self.faces.all_landmarks(self.markup)
+
+    def check_labels(self) -> None:
+        """Read all labels now, so that faulty ones are told before anything else is done; see above."""
+        _ = self.landmarks_image
 
     def __getitem__(self, key: Key) -> Batch:
         """One face in one epoch: the entries of ``__getitems__`` without their first axis."""
         return {name: values[0] for name, values in self.__getitems__([key]).items()}
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """A batch of B faces, for keys (epoch, position in the index).
+        """A batch of B faces, for keys (epoch, position among the faces).
 
         Returns:
             image: (B, S, S, 3) uint8 RGB.
             landmarks: (B, L, 2) float32 in crop px.
             weight: (B,) float32, mean 1 over the data set.
-            index: (B,) int64, position in the index.
+            index: (B,) int64, position among the faces.
             matrix: (B, 2, 3) float32, image -> crop, continuous; geometric albumentations are not part of it.
 
         Raises:
-            InputError: a photo cannot be read, or a transform lost a point.
+            InputError: a photo or a label cannot be used, or a transform lost a point.
         """
         positions = [position for _, position in keys]
         size = self.input_size
@@ -114,15 +135,15 @@ class FaceDataset(Dataset[Batch]):
 
     def _crop(self, epoch: int, position: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Crop (S, S, 3), landmarks in crop px (L, 2) and matrix image -> crop (2, 3) of one face."""
-        path = self.index[position].image_path
-        box, landmarks_image = self.index.face_boxes[position], self.landmarks_image[position]
+        box, landmarks_image = self.faces.face_boxes[position], self._label(position)
         if self.augmentation is None:
             matrix = crop_matrix(box, self.crop_rule, self.input_size)
-            return warp(read_image(path), matrix, self.input_size), transform(matrix, landmarks_image), matrix
+            photo, _ = self.faces.photo(position)
+            return warp(photo, matrix, self.input_size), transform(matrix, landmarks_image), matrix
         generator = sample_generator(self.seed, epoch, position)
         motion = self.augmentation.motion(generator)
         matrix = crop_matrix(box, self.crop_rule, self.input_size, motion)
-        photo, from_photo = _read_as_needed(path, matrix)
+        photo, from_photo = self._photo_for(position, matrix)
         crop = warp(photo, from_photo, self.input_size, self.augmentation.border)
         landmarks = transform(matrix, landmarks_image)
         if motion.mirror:
@@ -130,46 +151,31 @@ class FaceDataset(Dataset[Batch]):
         crop, landmarks = self.augmentation.photometric(crop, landmarks, generator)
         return crop, landmarks, matrix
 
+    def _label(self, position: int) -> NDArray[np.float32]:
+        landmarks = self.faces.landmarks(position)
+        if len(landmarks) != self.markup.count:
+            raise InputError(wrong_count(self.faces.name(position), len(landmarks), self.markup))
+        return landmarks
 
-def _read_as_needed(path: Path, matrix: Floats) -> tuple[NDArray[np.uint8], Floats]:
-    """Read a photo, smaller if the crop shrinks it a lot anyway: four times faster for large JPEG files.
-
-    Returns:
-        The photo as read, and the matrix from it to the crop, for ``matrix`` from the whole photo to the crop.
-    """
-    shrink = abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]) ** -0.5
-    reduce = next((factor for factor in (8, 4, 2) if shrink >= 1.6 * factor), 1)
-    photo, to_photo = read_image_reduced(path, reduce)
-    back = invert(to_photo)
-    return photo, np.column_stack([matrix[:, :2] @ back[:, :2], transform(matrix, back[:, 2])])
-
-
-def _read_labels(index: Index, markup: Markup, threads: int = 8) -> NDArray[np.float32]:
-    """The landmarks of all faces, (N, L, 2) in image px; all problems of the index in one error."""
-
-    def read(sample: Sample) -> NDArray[np.float32] | str:
+    def _check_points(self) -> None:
+        """Look at the first label, by which another mark-up is known; if it does not fit, tell of all that do not."""
         try:
-            landmarks = read_pts(sample.landmarks_path)
-            check_box(sample.face_box)
-        except InputError as error:
-            return str(error)
-        if len(landmarks) != markup.count:
-            return (
-                f"{sample.landmarks_path}: {len(landmarks)} points, but mark-up {markup.name} has "
-                f"{markup.count}; give the mark-up that these labels follow, or take its line out of the index"
-            )
-        if not sample.image_path.is_file():
-            return f"{sample.image_path}: no such image; restore it or take its line out of the index"
-        return landmarks.astype(np.float32)
+            self._label(0)
+        except InputError:
+            self.check_labels()
+            raise
 
-    with ThreadPoolExecutor(threads) as pool:
-        read_all = list(pool.map(read, index))
-    problems = [result for result in read_all if isinstance(result, str)]
-    if problems:
-        raise InputError.collect(problems, f"{len(problems)} of {len(read_all)} faces cannot be used:")
-    if not read_all:
-        raise InputError(f"{index.path}: no faces are left: choose at least one partition that holds some")
-    return np.stack(read_all)
+    def _photo_for(self, position: int, matrix: Floats) -> tuple[NDArray[np.uint8], Floats]:
+        """Read a photo, smaller if the crop shrinks it a lot anyway: four times faster for large JPEG files.
+
+        Returns:
+            The photo as read, and the matrix from it to the crop, for ``matrix`` from the whole photo to the crop.
+        """
+        shrink = abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]) ** -0.5
+        reduce = next((factor for factor in (8, 4, 2) if shrink >= 1.6 * factor), 1)
+        photo, to_photo = self.faces.photo(position, reduce)
+        back = invert(to_photo)
+        return photo, np.column_stack([matrix[:, :2] @ back[:, :2], transform(matrix, back[:, 2])])
 
 
 class EpochSampler(Sampler[list[Key]]):

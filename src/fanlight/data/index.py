@@ -6,20 +6,27 @@ face_box_left face_box_top face_box_right face_box_bottom``, separated by tabs, 
 
 from __future__ import annotations
 
-import copy
 import math
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
+from fanlight.data.faces import Faces, wrong_count
+from fanlight.data.pts import read_pts
 from fanlight.data.tsv import HEADER, Columns, read_columns, write_atomically
 from fanlight.errors import InputError
+from fanlight.geometry import Floats, check_box
+from fanlight.image import read_image_reduced
+from fanlight.markup import Markup
+
+_READERS = 8  # threads that read labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +55,28 @@ class Sample:
         return f"{self.subset}/{self.split}"
 
 
-class Index:
-    """The faces of a data set.
+class Index(Faces):
+    """The faces that a TSV file lists: each a photo, a ``.pts`` file and a face box.
 
-    Rows are held in a few arrays and one block of text, not as objects: a million faces take little memory, and
-    worker processes share it, because reading touches no reference count inside it.
+    Rows are held in a few arrays and one block of text, not as objects.
 
     Attributes:
         path: the TSV file.
-        sha256: of the file's bytes; a selection of its rows keeps it.
-        face_boxes: (N, 4) float64, left, top, right, bottom in continuous pixel coordinates.
-        aug_indices: (N,) int32.
-        line_numbers: (N,) int32, where each face stands in the file, the header being line 1.
     """
 
     def __init__(self, path: Path, sha256: str, columns: Columns) -> None:
+        super().__init__(
+            str(path),
+            sha256,
+            columns.codes,
+            columns.partitions,
+            columns.face_boxes,
+            columns.aug_indices,
+            columns.line_numbers,
+        )
         self.path = path
-        self.sha256 = sha256
-        self.face_boxes = columns.face_boxes
-        self.aug_indices = columns.aug_indices
-        self.line_numbers = columns.line_numbers
         self._paths = columns.paths  # of every row of the file
         self._starts = columns.starts
-        self._codes = columns.codes
-        self._pairs = columns.partitions
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> Index:
@@ -82,9 +87,6 @@ class Index:
         """
         columns, sha256 = read_columns(path)
         return cls(Path(os.path.abspath(path)), sha256, columns)
-
-    def __len__(self) -> int:
-        return len(self._starts)
 
     def __getitem__(self, position: int) -> Sample:
         start = int(self._starts[position])
@@ -105,57 +107,44 @@ class Index:
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
 
-    def __repr__(self) -> str:
-        return f"Index({str(self.path)!r}, {len(self)} faces: {self.partitions()})"
+    def name(self, position: int) -> str:
+        """The file name of the photo."""
+        return self[position].image_path.name
 
-    def partitions(self) -> dict[str, int]:
-        """How many faces each ``subset/split`` has, in the order of the file."""
-        rows = np.bincount(self._codes, minlength=len(self._pairs)).tolist()
-        counts: Counter[str] = Counter()
-        for pair, n in zip(self._pairs, rows, strict=True):
-            counts["/".join(pair)] += n
-        return {name: n for name, n in counts.items() if n}
+    def photo(self, position: int, reduce: int = 1) -> tuple[NDArray[np.uint8], Floats]:
+        """Read the photo of a face, at a fraction of its size where that is faster."""
+        return read_image_reduced(self[position].image_path, reduce)
 
-    def partition_of(self, position: int) -> str:
-        """The ``subset/split`` of one face, without building the whole sample."""
-        return "/".join(self._pairs[self._codes[position]])
+    def landmarks(self, position: int) -> NDArray[np.float32]:
+        """Read the label of a face."""
+        return read_pts(self[position].landmarks_path).astype(np.float32)
 
-    def select(self, partitions: Iterable[str]) -> Index:
-        """The faces of some partitions, in the order of the file.
+    def all_landmarks(self, markup: Markup) -> NDArray[np.float32]:
+        """Read every label."""
 
-        Args:
-            partitions: names such as ``"lfpw/train"``.
+        def read(sample: Sample) -> NDArray[np.float32] | str:
+            try:
+                landmarks = read_pts(sample.landmarks_path)
+                check_box(sample.face_box)
+            except InputError as error:
+                return str(error)
+            if len(landmarks) != markup.count:
+                return wrong_count(str(sample.landmarks_path), len(landmarks), markup)
+            if not sample.image_path.is_file():
+                return f"{sample.image_path}: no such image; restore it or take its line out of the index"
+            return landmarks.astype(np.float32)
 
-        Raises:
-            InputError: there is no such partition; the message lists those that exist.
-        """
-        wanted = [partitions] if isinstance(partitions, str) else list(partitions)
-        existing = self.partitions()
-        unknown = [name for name in wanted if name not in existing]
-        if unknown or not wanted:
-            what = (
-                f"no partition {', '.join(map(repr, unknown))}" if unknown else "no partition was asked for"
-            )
-            there = ", ".join(f"{name} ({n} faces)" for name, n in existing.items())
-            raise InputError(f"{self.path}: {what}; there are: {there}")
-        codes = [i for i, pair in enumerate(self._pairs) if "/".join(pair) in wanted]
-        return self.take(np.flatnonzero(np.isin(self._codes, codes)))
+        with ThreadPoolExecutor(_READERS) as pool:
+            results = list(pool.map(read, self))
+        problems = [result for result in results if isinstance(result, str)]
+        if problems:
+            raise InputError.collect(problems, f"{len(problems)} of {len(results)} faces cannot be used:")
+        return np.array(results, np.float32).reshape(-1, markup.count, 2)
 
-    def take(self, positions: ArrayLike) -> Index:
-        """The faces at these positions, in this order, or those where a mask of all faces is true."""
-        rows = np.asarray(positions)
-        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp)
-        taken = copy.copy(self)
-        taken.face_boxes = self.face_boxes[rows]
-        taken.aug_indices = self.aug_indices[rows]
-        taken.line_numbers = self.line_numbers[rows]
+    def _taken(self, rows: NDArray[np.intp]) -> Self:
+        taken = super()._taken(rows)
         taken._starts = self._starts[rows]
-        taken._codes = self._codes[rows]
         return taken
-
-    def drop(self, positions: ArrayLike) -> Index:
-        """All faces but those at these positions."""
-        return self.take(np.delete(np.arange(len(self)), np.asarray(positions, dtype=np.intp)))
 
     @staticmethod
     def write(path: str | PathLike[str], samples: Iterable[Sample]) -> None:

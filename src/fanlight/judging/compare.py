@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.data.dataset import FaceDataset
-from fanlight.data.index import Index
+from fanlight.data.faces import Faces
 from fanlight.errors import InputError
 from fanlight.geometry import Floats, transform
 from fanlight.judging.breakdown import GROUP_KEYS, group_faces
@@ -67,7 +67,7 @@ class ComparedPartition:
 
 
 def compare_predictions(
-    a: Predictions, b: Predictions, index: Index, partitions: Sequence[str], wanted: Wanted | None = None
+    a: Predictions, b: Predictions, index: Faces, partitions: Sequence[str], wanted: Wanted | None = None
 ) -> list[ComparedPartition]:
     """Judge A and B on the same faces, in pairs.
 
@@ -157,7 +157,7 @@ def _pair(a: JudgedFaces, b: JudgedFaces, mask: NDArray[np.bool_], markup: Marku
 
 
 def _views(
-    a: Predictions, b: Predictions, faces: Index, part: ComparedPartition, wanted: Wanted
+    a: Predictions, b: Predictions, faces: Faces, part: ComparedPartition, wanted: Wanted
 ) -> list[PairView]:
     """The faces of one partition where A and B differ most, either way."""
     order = np.argsort(-np.abs(part.errors_b - part.errors_a), kind="stable")[: wanted.leaf]
@@ -170,7 +170,7 @@ def _views(
         matrix = item["matrix"].double().numpy()
         views.append(
             PairView(
-                caption=chosen[row].image_path.name,
+                caption=chosen.name(row),
                 image=item["image"].numpy(),
                 a=transform(matrix, by_a[row]),
                 b=transform(matrix, by_b[row]),

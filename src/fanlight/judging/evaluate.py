@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from fanlight.data.dataset import Batch, EpochSampler, FaceDataset, make_loader
-from fanlight.data.index import Index
+from fanlight.data.faces import Faces
 from fanlight.geometry import Floats, transform
 from fanlight.judging.faces import FaceView, Group, JudgedFaces, PartitionResult, Wanted
 from fanlight.judging.predictions import Found, Origin, Predictions
@@ -52,7 +52,7 @@ def predict_loader(
 
 def predict_partitions(
     predictor: Predictor,
-    index: Index,
+    index: Faces,
     partitions: Sequence[str],
     flip: bool = True,
     workers: int = 0,
@@ -98,13 +98,15 @@ def origin_of(predictor: Predictor) -> Origin:
     return Origin(usage.name, predictor.markup, usage.crop, usage.input_size)
 
 
-def _dataset(predictor: Predictor, faces: Index) -> FaceDataset:
-    return FaceDataset(faces, predictor.markup, predictor.usage.crop, predictor.usage.input_size)
+def _dataset(predictor: Predictor, faces: Faces) -> FaceDataset:
+    dataset = FaceDataset(faces, predictor.markup, predictor.usage.crop, predictor.usage.input_size)
+    dataset.check_labels()
+    return dataset
 
 
 def evaluate(
     predictor: Predictor,
-    index: Index,
+    index: Faces,
     partitions: Sequence[str],
     flip: bool = True,
     workers: int = 0,
@@ -136,7 +138,7 @@ def evaluate(
 
 
 def judge(
-    predictions: Predictions, index: Index, partitions: Sequence[str], wanted: Wanted | None = None
+    predictions: Predictions, index: Faces, partitions: Sequence[str], wanted: Wanted | None = None
 ) -> list[PartitionResult]:
     """Judge predictions, wherever they come from, on partitions of the index that they were made for.
 
@@ -154,9 +156,8 @@ def judge(
 
 def _judge(found: Found, dataset: FaceDataset, wanted: Wanted) -> list[PartitionResult]:
     """Judge what was found in the faces of a data set, in its order."""
-    faces = dataset.index
-    partition_of = np.array([faces.partition_of(position) for position in range(len(faces))])
-    groups = {name: np.flatnonzero(partition_of == name) for name in faces.partitions()}
+    faces = dataset.faces
+    groups = {name: faces.members(name) for name in faces.partitions()}
     results = [_result(name, dataset, found, members, wanted) for name, members in groups.items()]
     if len(groups) > 1:
         alone = Wanted(wanted.keys, wanted.flip)
@@ -187,15 +188,15 @@ def _result(
 
 def judged_faces(dataset: FaceDataset, found: Found, members: NDArray[np.int64], flip: bool) -> JudgedFaces:
     """Some faces of a data set with what was found in them, both in the data set's order."""
-    samples = [dataset.index[position] for position in members.tolist()]
+    faces, positions = dataset.faces, members.tolist()
     return JudgedFaces(
         predicted=found.landmarks(flip)[members],
         true=dataset.landmarks_image[members].astype(np.float64),
         scores=found.scores[members],
         covariances=found.covariances[members],
-        boxes=dataset.index.face_boxes[members],
-        subsets=[sample.subset for sample in samples],
-        captions=[sample.image_path.name for sample in samples],
+        boxes=faces.face_boxes[members],
+        subsets=[faces.partition_of(position).rpartition("/")[0] for position in positions],
+        captions=[faces.name(position) for position in positions],
     )
 
 

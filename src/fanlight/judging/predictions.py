@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlight.data.index import Index
+from fanlight.data.faces import Faces
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, Floats
 from fanlight.markup import Markup
@@ -100,7 +100,7 @@ class Predictions:
     index_sha256: str
     found: Found
 
-    def of(self, faces: Index, flip: bool) -> Found:
+    def of(self, faces: Faces, flip: bool) -> Found:
         """The predictions of some faces, in their order; positions count those faces.
 
         Args:
@@ -113,8 +113,8 @@ class Predictions:
         name = self.origin.model
         if faces.sha256 != self.index_sha256:
             raise InputError(
-                f"{name}: predicted for an index of the SHA-256 {self.index_sha256[:12]}..., and {faces.path} has "
-                f"{faces.sha256[:12]}...: it is another index, or has changed since; predict its faces anew"
+                f"{name}: predicted for an index of the SHA-256 {self.index_sha256[:12]}..., and {faces.where} "
+                f"has {faces.sha256[:12]}...: it is another index, or has changed since; predict its faces anew"
             )
         order = np.argsort(self.found.positions)
         at = np.searchsorted(self.found.positions, faces.line_numbers, sorter=order)

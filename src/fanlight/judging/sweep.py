@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fanlight.data.dataset import FaceDataset
-from fanlight.data.index import Index
+from fanlight.data.faces import Faces
 from fanlight.geometry import Floats
 from fanlight.judging.evaluate import predict_dataset
 from fanlight.metric import summarise, usual_keys
@@ -70,7 +70,7 @@ Swept = dict[str, list[tuple[BoxChange, dict[str, Any]]]]
 
 def sweep_boxes(
     predictor: Predictor,
-    index: Index,
+    index: Faces,
     partitions: Sequence[str],
     workers: int = 0,
     progress: Callable[[int], None] = lambda faces: None,
@@ -95,16 +95,16 @@ def sweep_boxes(
     """
     faces = index.select(partitions)
     dataset = FaceDataset(faces, predictor.markup, predictor.usage.crop, predictor.usage.input_size)
-    names = np.array([faces.partition_of(position) for position in range(len(faces))])
-    masks = {name: names == name for name in faces.partitions()}
-    if len(masks) > 1:
-        masks["all"] = np.ones(len(faces), bool)
+    dataset.check_labels()
+    groups = {name: faces.members(name) for name in faces.partitions()}
+    if len(groups) > 1:
+        groups["all"] = np.arange(len(faces))
     whole, keys = replace(predictor.markup, parts={}), usual_keys(predictor.markup, SWEEP_KEYS)
-    swept: Swept = {name: [] for name in masks}
+    swept: Swept = {name: [] for name in groups}
     for change in changes:
         found = predict_dataset(predictor, _with_boxes(dataset, change), False, workers, progress).plain
-        for name, mask in masks.items():
-            summary = summarise(found[mask], dataset.landmarks_image[mask], whole, keys)
+        for name, members in groups.items():
+            summary = summarise(found[members], dataset.landmarks_image[members], whole, keys)
             summary.pop("parts")
             swept[name].append((change, summary))
     return swept
@@ -113,6 +113,6 @@ def sweep_boxes(
 def _with_boxes(dataset: FaceDataset, change: BoxChange) -> FaceDataset:
     """The same faces with other boxes; labels are shared."""
     changed = copy.copy(dataset)
-    changed.index = copy.copy(dataset.index)
-    changed.index.face_boxes = change.apply(dataset.index.face_boxes)
+    changed.faces = copy.copy(dataset.faces)
+    changed.faces.face_boxes = change.apply(dataset.faces.face_boxes)
     return changed

@@ -8,12 +8,9 @@ into a folder beside the new one that takes its name in the end.
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from fanlight.data.archives.kinds import KINDS, OPTIONS
 from fanlight.data.archives.unpack import archives_of, name_of, unpack
 from fanlight.data.index import Index, Sample
 from fanlight.data.pts import write_pts
+from fanlight.data.stage import staged_folder
 from fanlight.data.tsv import write_atomically
 from fanlight.errors import InputError
 from fanlight.geometry import FARTHEST_PX, check_box
@@ -67,7 +65,7 @@ def prepare(
             left behind.
     """
     _check_request(kind, request)
-    with _stage(out) as stage:
+    with staged_folder(out) as stage:
         try:
             prepared = _prepare(kind, replace(request, stage=stage), out, way, boxing)
         except InputError as error:
@@ -130,33 +128,6 @@ def _renamed(error: InputError, stage: Path, out: Path) -> InputError:
         str(error).replace(str(stage), str(out)),
         [problem.replace(str(stage), str(out)) for problem in error.problems],
     )
-
-
-@contextmanager
-def _stage(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its place when all went well, and vanishes when not.
-
-    Raises:
-        InputError: ``out`` holds something, or cannot be made.
-    """
-    target = Path(os.path.abspath(out))
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{out}: is there already: give --out a new folder, or remove this one")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise InputError(f"{out}: cannot make the folder: {error.strerror}") from None
-    try:
-        yield stage
-        stage.chmod(0o755)
-        if target.exists():
-            target.rmdir()
-        stage.rename(target)
-    except OSError as error:
-        raise InputError(f"{out}: cannot write the data set: {error}") from None
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
 
 
 def _unpacked(request: Request) -> Path:

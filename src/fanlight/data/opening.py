@@ -1,0 +1,47 @@
+"""Data sets by their path, whatever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+
+from fanlight.data.check import check
+from fanlight.data.faces import Faces, Problem
+from fanlight.data.index import Index
+from fanlight.data.pack import Pack
+from fanlight.markup import Markup
+
+
+def open_faces(where: str | PathLike[str]) -> Faces:
+    """Open an index (a TSV file) or a pack (a folder).
+
+    Raises:
+        InputError: there is neither, or it cannot be used.
+    """
+    return Pack.open(where) if Path(where).is_dir() else Index.read(where)
+
+
+def find_problems(
+    faces: Faces, markup: Markup, progress: Callable[[int, int], None] | None = None, content: bool = False
+) -> list[Problem]:
+    """Look for faces that cannot be used.
+
+    Every photo and label of an index is read. Those of a pack were read when it was made, so that only the whole
+    pack's files are compared with what was written, and only if ``content`` is asked for.
+
+    Args:
+        faces: all of them are checked.
+        markup: what their labels should follow.
+        progress: called now and then with how much is done, and how much there is.
+        content: read all the files of a pack.
+
+    Raises:
+        InputError: a pack has another number of points.
+    """
+    if isinstance(faces, Index):
+        return check(faces, markup, progress=progress)
+    if isinstance(faces, Pack):
+        faces.check_points(markup)
+        return faces.damages(progress) if content else []
+    raise TypeError(f"neither an index nor a pack: {faces!r}")

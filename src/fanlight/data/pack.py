@@ -1,0 +1,250 @@
+"""Faces from a pack: photos out of tar files, labels out of a table that is mapped into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mmap
+import os
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanlight.data.faces import Faces, Problem
+from fanlight.data.pack_file import (
+    DESCRIPTION,
+    FACE,
+    FACES,
+    LANDMARKS,
+    SOURCES,
+    Description,
+    fault_of,
+)
+from fanlight.errors import InputError
+from fanlight.geometry import Floats
+from fanlight.image import decode_image_reduced
+from fanlight.markup import Markup
+
+
+class PackFiles(Protocol):
+    """Where the files of a pack come from."""
+
+    def table(self, name: str) -> Path:
+        """One of the three tables, as a file that is there."""
+
+    def shard(self, number: int) -> Path:
+        """A tar file that is there; it may vanish again unless it is opened soon."""
+
+
+class LocalFiles:
+    """The files of a pack in a folder.
+
+    Raises:
+        InputError: listing every file that is missing or of another size.
+    """
+
+    def __init__(self, folder: Path, description: Description) -> None:
+        self.folder = folder
+        self._shards = [shard.name for shard in description.shards]
+        stored = [*description.tables, *description.shards]
+        problems = [fault for file in stored if (fault := fault_of(folder / file.name, file, False))]
+        if problems:
+            raise InputError.collect(problems, f"{folder}: the pack is not whole:")
+
+    def table(self, name: str) -> Path:
+        """The path of a table."""
+        return self.folder / name
+
+    def shard(self, number: int) -> Path:
+        """The path of a tar file."""
+        return self.folder / self._shards[number]
+
+
+class Pack(Faces):
+    """The faces of a pack.
+
+    Tables are mapped, not read: a million faces open at once, and all processes of a machine share the memory.
+
+    Args:
+        where: the folder or the URL.
+        sha256: of ``pack.json``.
+        description: what that says.
+        files: the others.
+
+    Attributes:
+        description: what the pack says of itself.
+
+    Raises:
+        InputError: the tables do not fit the description.
+    """
+
+    def __init__(self, where: str, sha256: str, description: Description, files: PackFiles) -> None:
+        self.description = description
+        self.files = files
+        self._map()
+        self._check_tables(where)
+        table = self._table
+        super().__init__(
+            where,
+            sha256,
+            np.array(table["partition"]),
+            description.partitions,
+            np.array(table["face_box"]),
+            np.array(table["aug_idx"]),
+            np.array(table["line"]),
+        )
+        self.source_sha256 = description.source_sha256
+        self.markup = Markup.from_dict(description.markup)
+        self.reach = description.photos.reach if description.photos.cut else np.inf
+        self._rows: NDArray[np.intp] = np.arange(len(table))
+
+    @classmethod
+    def open(cls, path: str | PathLike[str]) -> Pack:
+        """Open the pack in a folder; the sizes of its files are looked at, not their content.
+
+        Raises:
+            InputError: it holds no pack, or one that is not whole.
+        """
+        folder = Path(os.path.abspath(path))
+        try:
+            data = (folder / DESCRIPTION).read_bytes()
+        except OSError:
+            raise InputError(
+                f"{folder}: a folder without {DESCRIPTION}, so no pack: make one by fanlight data pack, or give "
+                "the path of an index (TSV)"
+            ) from None
+        description = Description.parse(data, str(folder))
+        return cls(
+            str(folder), hashlib.sha256(data).hexdigest(), description, LocalFiles(folder, description)
+        )
+
+    def name(self, position: int) -> str:
+        """The file name of the photo that was packed."""
+        return self._source(position).rpartition("/")[2]
+
+    def photo(self, position: int, reduce: int = 1) -> tuple[NDArray[np.uint8], Floats]:
+        """Read the photo of a face, at a fraction of its size where that is faster."""
+        row = self._table[self._rows[position]]
+        data = self._read(int(row["shard"]), int(row["offset"]), int(row["bytes"]))
+        if self.description.photos.format == "raw":
+            return np.lib.format.read_array(io.BytesIO(data)), np.eye(2, 3)
+        return decode_image_reduced(data, f"{self.where}: {self._source(position)}", reduce)
+
+    def landmarks(self, position: int) -> NDArray[np.float32]:
+        """The landmarks of a face, in px of its packed photo."""
+        return np.array(self._landmarks[self._rows[position]])
+
+    def all_landmarks(self, markup: Markup) -> NDArray[np.float32]:
+        """The landmarks of all faces; that they fit was seen to when they were packed."""
+        self.check_points(markup)
+        return np.array(self._landmarks[self._rows])
+
+    def check_points(self, markup: Markup) -> None:
+        """Refuse a mark-up of another number of points than the labels have.
+
+        Raises:
+            InputError: it has.
+        """
+        count = self._landmarks.shape[1]
+        if count != markup.count:
+            packed = self.description.markup["name"]
+            raise InputError(
+                f"{self.where}: packed with the {count} points of {packed}, but mark-up {markup.name} has "
+                f"{markup.count}: choose the mark-up (data.markup in a recipe, --markup elsewhere) or pack"
+            )
+
+    def damages(self, progress: Callable[[int, int], None] | None = None) -> list[Problem]:
+        """Read all files of the pack and compare them with what was written.
+
+        Args:
+            progress: called with the number of files read and that of all files.
+        """
+        description = self.description
+        paths = [self.files.table(table.name) for table in description.tables]
+        stored, problems = [*description.tables, *description.shards], []
+        for number, file in enumerate(stored):
+            shard = number - len(paths)
+            path = paths[number] if shard < 0 else self.files.shard(shard)
+            if fault := fault_of(path, file, content=True):
+                lost = np.flatnonzero(self.shards == shard) if shard >= 0 else np.arange(len(self))
+                problems += [Problem(at, int(self.line_numbers[at]), path, fault) for at in lost[:1].tolist()]
+            if progress:
+                progress(number + 1, len(stored))
+        return problems
+
+    @property
+    def shards(self) -> NDArray[np.int32]:
+        """(N,) the number of the tar file that each face lies in."""
+        return np.array(self._table["shard"][self._rows])
+
+    def _taken(self, rows: NDArray[np.intp]) -> Self:
+        taken = super()._taken(rows)
+        taken._rows = self._rows[rows]
+        return taken
+
+    def _source(self, position: int) -> str:
+        start = int(self._table["source"][self._rows[position]])
+        return self._sources[start : self._sources.find(b"\n", start)].decode()
+
+    def _read(self, shard: int, offset: int, size: int) -> bytes:
+        path = self.files.shard(shard)
+        try:
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                data = os.pread(handle, size, offset)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise InputError(f"{path}: cannot read the photos of the pack: {error.strerror}") from None
+        if len(data) != size:
+            raise InputError(
+                f"{path}: ends before byte {offset + size}: look at the pack by fanlight data check"
+            )
+        return data
+
+    def _map(self) -> None:
+        """Map the tables; arrays of maps would be copied, whole, to processes that are not forked."""
+        try:
+            self._table = _mapped(self.files.table(FACES))
+            self._landmarks = _mapped(self.files.table(LANDMARKS))
+            with self.files.table(SOURCES).open("rb") as file:
+                self._sources = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.files.table(FACES).parent}: the tables of the pack cannot be read: {error}"
+            ) from None
+
+    def _check_tables(self, where: str) -> None:
+        about, table = self.description, self._table
+        points = Markup.from_dict(about.markup).count
+        if table.dtype != FACE or table.shape != (about.faces,) or not about.faces:
+            raise InputError(f"{where}: {FACES} is not the table of {about.faces} faces: pack the data anew")
+        if self._landmarks.shape != (about.faces, points, 2) or self._landmarks.dtype != np.float32:
+            raise InputError(
+                f"{where}: {LANDMARKS} does not hold {points} points for each face: pack the data anew"
+            )
+        sizes = np.array([shard.bytes for shard in about.shards])
+        shards, codes = table["shard"], table["partition"]
+        fits = shards.min() >= 0 and shards.max() < len(sizes) and codes.min() >= 0
+        fits = fits and codes.max() < len(about.partitions) and table["offset"].min() >= 0
+        fits = fits and (table["offset"] + table["bytes"] <= sizes[shards]).all()
+        if not fits:
+            raise InputError(
+                f"{where}: {FACES} names photos that lie in no shard: look at the pack by fanlight data check"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        maps = ("_table", "_landmarks", "_sources")
+        return {name: value for name, value in vars(self).items() if name not in maps}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._map()
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))  # no memmap, which is slow to index
