@@ -30,7 +30,7 @@ from fanlight.metric import Kind, Rule
 from fanlight.model import FAN, PRESETS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/flow.md", "docs/markup.md")  # their commands run, or are parsed at least
+PAGES = ("README.md", "docs/flow.md", "docs/markup.md", "docs/packs.md")  # their commands run, or are parsed at least
 TINY = (
     *("model.preset=fan1_narrow", "model.features=8", "model.stem_features=4", "model.input_size=64"),
     *("train.epochs=1", "train.batch_size=8", "train.workers=0", "schedule.clock=epochs"),
@@ -116,7 +116,7 @@ def test_command_takes_these_words(page: str, line: str) -> None:
     [
         [],
         *([c] for c in ("train", "eval", "compare", "predict", "export", "serve", "models", "data")),
-        *(["data", c] for c in ("check", "show", "synth", "prepare", "fit-crop")),
+        *(["data", c] for c in ("check", "show", "pack", "synth", "prepare", "fit-crop")),
     ],
 )
 def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -298,6 +298,20 @@ def test_the_flow(walked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (walked / "predictions" / "bert.pts").exists()
     left = {path.name for path in (walked / "runs" / "demo").iterdir()}
     assert {"recipe.toml", "metrics.csv", "checkpoints"} <= left
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves files open
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_packs_are_made_and_read_as_their_page_says(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.chdir(workplace):
+        for page, line in LINES:
+            if page == "docs/packs.md":
+                run(line)
+        capsys.readouterr()
+        exec(next(b.text for b in BLOCKS if b.page == "docs/packs.md" and b.language == "python"), {})
+    assert "00000000 (96, 96, 3)" in capsys.readouterr().out
 
 
 def compare_json(printed: dict[str, Any]) -> None:

@@ -21,16 +21,20 @@ import fanlight
 from fanlight.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fanlight.config import Recipe
 from fanlight.data.dataset import Batch
+from fanlight.data.faces import Faces
 from fanlight.data.index import Index
+from fanlight.data.pack import Pack
+from fanlight.data.packing import PackOptions, write_pack
 from fanlight.errors import InputError
 from fanlight.judging.evaluate import evaluate
 from fanlight.learner import Learner
+from fanlight.markup import Markup
 from fanlight.metric import Metric
 from fanlight.network import TorchNetwork
 from fanlight.predict import Predictor
 from fanlight.run import open_recipe
 from fanlight.train import Outcome, train
-from painted import make_faces, make_index, paint
+from painted import MARKUP_TOML, make_faces, make_index, paint
 
 MODEL = {"stacks": 1, "features": 8, "depth": 2, "stem_features": 8, "input_size": 32, "stem_pool": 1}
 STILL = {"geometry": {"mirror": 0, "probability": 0}, "photometric": []}
@@ -42,12 +46,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return Index.read(make_index(tmp_path_factory.mktemp("faces")))
 
 
-def make_recipe(index: Index, **tables: dict[str, Any]) -> Recipe:
+@pytest.fixture(scope="module")
+def packed(data: Index, tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    """The same faces, packed, with their mark-up beside the pack's files."""
+    folder = tmp_path_factory.mktemp("packs") / "dots"
+    write_pack(data, Markup.load(data.path.parent / "five.toml"), folder, PackOptions(format="raw"))
+    (folder / "five.toml").write_text(MARKUP_TOML)
+    return Pack.open(folder)
+
+
+def make_recipe(index: Faces, **tables: dict[str, Any]) -> Recipe:
     """Tiny settings, 4 steps an epoch; tables given are laid over them."""
     values: dict[str, dict[str, Any]] = {
         "data": {
-            "index": str(index.path),
-            "markup": str(index.path.parent / "five.toml"),
+            "index": index.where,
+            "markup": str(_folder(index) / "five.toml"),
             "train": ["dots/train"],
             "val": ["dots/val"],
         },
@@ -61,6 +74,10 @@ def make_recipe(index: Index, **tables: dict[str, Any]) -> Recipe:
     for table, given in tables.items():
         values[table] = {**values.get(table, {}), **given}
     return Recipe.from_dict(values)
+
+
+def _folder(faces: Faces) -> Path:
+    return faces.path.parent if isinstance(faces, Index) else Path(faces.where)
 
 
 class Diary:
@@ -84,7 +101,7 @@ class Diary:
         self.best.append(best)
 
 
-def run(recipe: Recipe, index: Index, folder: Path, resume: bool = False) -> Outcome:
+def run(recipe: Recipe, index: Faces, folder: Path, resume: bool = False) -> Outcome:
     outcome = train(recipe, index, folder, Diary(), resume)
     assert outcome is not None
     return outcome
@@ -170,10 +187,15 @@ VARIED = {
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["index", "pack"])
 def test_an_interrupted_run_equals_an_uninterrupted_one(
-    data: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    data: Index, packed: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, workers: int
 ) -> None:
     """Killed in its second epoch, a step after the validation in the middle of it, and again at step 10."""
+    check_interrupted(packed if kind == "pack" else data, tmp_path, monkeypatch, workers)
+
+
+def check_interrupted(data: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     settings = {"epochs": 3, "ema": 0.9, "workers": workers, "keep_best": 2, "rank_by": "nme_box"}
     recipe = make_recipe(data, **VARIED, train=settings)  # type: ignore[arg-type]
     run(recipe, data, tmp_path / "whole")
@@ -198,6 +220,13 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(
         for part in ("weights", "metrics", "recipe"):
             assert_same(getattr(one, part), getattr(other, part), f"{file} {part}")
         assert_same(*({**c.training, "seconds": 0} for c in (one, other)), file)
+
+
+def test_a_run_from_a_pack_equals_the_run_from_files(data: Index, packed: Pack, tmp_path: Path) -> None:
+    for name, faces in (("files", data), ("pack", packed)):
+        run(make_recipe(faces, **VARIED), faces, tmp_path / name)  # type: ignore[arg-type]
+    files, pack = ([row | {"minutes": ""} for row in rows_of(tmp_path / name)] for name in ("files", "pack"))
+    assert files == pack
 
 
 def test_a_finished_run_stays_as_it_is(data: Index, tmp_path: Path) -> None:
@@ -447,7 +476,10 @@ CHILD = """
 import sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
+from fanlight.data.faces import Faces
 from fanlight.data.index import Index
+from fanlight.data.pack import Pack
+from fanlight.data.packing import PackOptions, write_pack
 from fanlight.run import open_recipe
 from fanlight.train import train
 class Quiet:

@@ -49,7 +49,8 @@ class FaceDataset(Dataset[Batch]):
         seed: start of every random draw, >= 0.
 
     Raises:
-        InputError: there are no faces, the first one's label does not fit, or crops would reach over the edge at which their photos were cut.
+        InputError: there are no faces, the first one's label does not fit, or crops would reach over the edge at
+            which their photos were cut.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class FaceDataset(Dataset[Batch]):
         return landmarks
 
     def _check_points(self) -> None:
-        """Look at the first label, by which another mark-up is known; if it does not fit, tell of all that do not."""
+        """Look at the first label, which tells another mark-up; if it does not fit, name all that do not."""
         try:
             self._label(0)
         except InputError:

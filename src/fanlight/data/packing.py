@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -115,12 +115,13 @@ def write_pack(
         done = 0
         for code, pair in enumerate(writer.partitions):
             positions = index.members("/".join(pair))
-            shards = _Shards(stage, _shard_stem(code, pair, writer.partitions), options.shard_mib << 20)
-            for position, face in _in_order(lambda p: pack_face(index[p], options), positions.tolist()):
-                writer.add(position, code, face, shards, len(writer.shards))
-                done += 1
-                progress(done, len(index))
-            writer.shards += shards.close()
+            stem = _shard_stem(code, pair, writer.partitions)
+            with _Shards(stage, stem, options.shard_mib << 20) as shards:
+                for position, face in _in_order(lambda p: pack_face(index[p], options), positions.tolist()):
+                    writer.add(position, code, face, shards, len(writer.shards))
+                    done += 1
+                    progress(done, len(index))
+            writer.shards += shards.done
         description = writer.finish()
         if skipped:
             write_problems(stage / "skipped.tsv", skipped)
@@ -303,7 +304,11 @@ def _shard_stem(code: int, pair: tuple[str, str], pairs: Sequence[tuple[str, str
 
 
 class _Shards:
-    """Tar files of one partition, one after the other."""
+    """Tar files of one partition, one after the other.
+
+    Attributes:
+        done: those that are finished.
+    """
 
     def __init__(self, folder: Path, stem: str, limit: int) -> None:
         self.folder, self.stem, self.limit = folder, stem, limit
@@ -315,16 +320,19 @@ class _Shards:
         text = json.dumps(label, separators=(",", ":")).encode()
         needed = sum(_BLOCK + len(data) + -len(data) % _BLOCK for data in (photo, text))
         if self.size and self.size + needed + 2 * _BLOCK > self.limit:
-            self._close()
+            self._finish()
             self._open()
         offset = self._member(key + ending, photo)
         self._member(f"{key}.json", text)
         return len(self.done), offset
 
-    def close(self) -> list[StoredFile]:
-        """Finish the last tar file; describes all of them."""
-        self._close()
-        return self.done
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._finish()
+        self.file.close()
 
     def _open(self) -> None:
         self.path = self.folder / f"{self.stem}-{len(self.done):06d}.tar"
@@ -345,7 +353,7 @@ class _Shards:
         self.hash.update(data)
         self.size += len(data)
 
-    def _close(self) -> None:
+    def _finish(self) -> None:
         self._write(bytes(2 * _BLOCK))
         self.file.close()
         self.done.append(StoredFile(name=self.path.name, bytes=self.size, sha256=self.hash.hexdigest()))
