@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ LANDMARKS = "landmarks"
 SAME_FACE = 0.3  # intersection over union of a detector's box with the index's
 
 Progress = Callable[[], object]
+AnyFaces = TypeVar("AnyFaces", bound=Faces)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def pair_faces(
     return FacePairs(np.stack(boxes), squares_of(known, trained), len(index) - len(boxes))
 
 
-def spread(index: Faces, partition: str, most: int) -> Faces:
+def spread(index: AnyFaces, partition: str, most: int) -> AnyFaces:
     """At most so many faces of a partition, evenly spread over it."""
     faces = index.select([partition])
     return faces.take(np.unique(np.linspace(0, len(faces) - 1, min(most, len(faces))).astype(int)))
