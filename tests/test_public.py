@@ -27,3 +27,8 @@ def test_unknown_names_are_refused() -> None:
 def test_the_command_is_read_without_pytorch() -> None:
     code = "import sys, fanlight.cli; sys.exit('torch' in sys.modules or 'albumentations' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_network_is_there_without_pytorchs_compiler() -> None:
+    code = "import sys, fanlight; fanlight.load(); sys.exit(not {'sympy', 'torch._dynamo'}.isdisjoint(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

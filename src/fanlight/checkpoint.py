@@ -65,9 +65,13 @@ class Checkpoint:
         """
         with torch.device("meta"):  # no memory, no random numbers: every tensor comes from the checkpoint
             model = FAN(self.options)
-        model = model.to_empty(device="cpu")
-        try:
-            model.load_state_dict(dict(self.weights))
+        types = {name: values.dtype for name, values in model.state_dict().items()}
+        own = {
+            name: values.to(types.get(name), copy=True) if isinstance(values, Tensor) else values
+            for name, values in self.weights.items()
+        }
+        try:  # to_empty would import sympy, which takes longer than everything else here
+            model.load_state_dict(own, assign=True)
         except RuntimeError as error:
             raise InputError(f"the checkpoint's weights do not fit its options: {error}") from None
         return model.eval()

@@ -111,7 +111,10 @@ def _pool(kind: Pooling, x: Tensor, size: int) -> Tensor:
 def _head(features: int, points: int) -> nn.Conv2d:
     """The layer that draws heatmaps; it begins near zero, as nearly all of a heatmap is."""
     head = nn.Conv2d(features, points, 1)
-    nn.init.normal_(head.weight, std=1e-3)
+    if (
+        not head.weight.is_meta
+    ):  # where there is nothing to draw, PyTorch would import its compiler to find out
+        nn.init.normal_(head.weight, std=1e-3)
     nn.init.zeros_(head.bias)  # type: ignore[arg-type]
     return head
 
