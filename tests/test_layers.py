@@ -27,7 +27,7 @@ LAYERS = (
     "recipe_file faults config device checkpoint models network metadata onnx_network detectors detect",
     "detector_fit predict results clips export compat",
     # judging and training
-    "judging optimise run loaders learner train",
+    "judging optimise run loaders sync_norm compiled learner train",
     # what people touch
     "report __init__ web cli __main__",
 )

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +14,7 @@ import torch
 from torch import Tensor
 
 import fanlight
-from fanlight.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fanlight.config import Recipe
+from fanlight.checkpoint import load_checkpoint, save_checkpoint
 from fanlight.data.dataset import Batch
 from fanlight.data.faces import Faces
 from fanlight.data.index import Index
@@ -30,14 +25,10 @@ from fanlight.judging.evaluate import evaluate
 from fanlight.learner import Learner
 from fanlight.markup import Markup
 from fanlight.metric import Metric
-from fanlight.network import TorchNetwork
-from fanlight.predict import Predictor
 from fanlight.run import open_recipe
-from fanlight.train import Outcome, train
+from fanlight.train import train
 from painted import MARKUP_TOML, make_faces, make_index, paint
-
-MODEL = {"stacks": 1, "features": 8, "depth": 2, "stem_features": 8, "input_size": 32, "stem_pool": 1}
-STILL = {"geometry": {"mirror": 0, "probability": 0}, "photometric": []}
+from runs import Diary, final_weights, make_recipe, rows_of, run
 
 
 @pytest.fixture(scope="module")
@@ -53,63 +44,6 @@ def packed(data: Index, tmp_path_factory: pytest.TempPathFactory) -> Pack:
     write_pack(data, Markup.load(data.path.parent / "five.toml"), folder, PackOptions(format="raw"))
     (folder / "five.toml").write_text(MARKUP_TOML)
     return Pack.open(folder)
-
-
-def make_recipe(index: Faces, **tables: dict[str, Any]) -> Recipe:
-    """Tiny settings, 4 steps an epoch; tables given are laid over them."""
-    values: dict[str, dict[str, Any]] = {
-        "data": {
-            "index": index.where,
-            "markup": str(_folder(index) / "five.toml"),
-            "train": ["dots/train"],
-            "val": ["dots/val"],
-        },
-        "model": MODEL,
-        "augment": STILL,
-        "decoder": {"radius": 0.3},
-        "optimiser": {"name": "adamw", "lr": 3e-3},
-        "schedule": {"name": "constant"},
-        "train": {"epochs": 2, "batch_size": 4, "workers": 0, "device": "cpu", "precision": "float32"},
-    }
-    for table, given in tables.items():
-        values[table] = {**values.get(table, {}), **given}
-    return Recipe.from_dict(values)
-
-
-def _folder(faces: Faces) -> Path:
-    return faces.path.parent if isinstance(faces, Index) else Path(faces.where)
-
-
-class Diary:
-    """Notes what training tells."""
-
-    def __init__(self) -> None:
-        self.began: list[tuple[int, int]] = []
-        self.advanced: list[tuple[int, float]] = []
-        self.rows: list[dict[str, Any]] = []
-        self.best: list[bool] = []
-
-    def begin(self, total_steps: int, step: int) -> None:
-        self.began.append((total_steps, step))
-
-    def advance(self, step: int, share: float, status: Mapping[str, float]) -> None:
-        assert status.keys() in (set(), {"loss", "lr"})
-        self.advanced.append((step, share))
-
-    def validated(self, row: Mapping[str, Any], best: bool) -> None:
-        self.rows.append(dict(row))
-        self.best.append(best)
-
-
-def run(recipe: Recipe, index: Faces, folder: Path, resume: bool = False) -> Outcome:
-    outcome = train(recipe, index, folder, Diary(), resume)
-    assert outcome is not None
-    return outcome
-
-
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def after_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Any) -> None:
@@ -437,117 +371,7 @@ def test_long_gradients_are_shortened(data: Index, tmp_path: Path) -> None:
     assert training["norm"] == pytest.approx(1e-3, rel=1e-3)
 
 
-# ------------------------------------------------------------------ the same by other ways
-
-PLAIN = {
-    # No statistics of a batch, so that parts of it add up to the whole; an optimiser that is linear in the
-    # gradient; no decoder, whose window jumps with the highest cell, which rounding may change.
-    "model": {"norm": "instance"},
-    "optimiser": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
-    "loss": {"distance": 0},
-}
-
-
-def final_weights(folder: Path) -> Mapping[str, Tensor]:
-    return load_checkpoint(folder / "checkpoints" / "last.ckpt").weights
-
-
-def assert_close(one: Checkpoint | Mapping[str, Tensor], other: Mapping[str, Tensor], atol: float) -> None:
-    assert isinstance(one, Mapping)
-    for name, values in one.items():
-        torch.testing.assert_close(other[name], values, atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
-
-
-def test_accumulated_parts_equal_the_whole_batch(data: Index, tmp_path: Path) -> None:
-    """Up to the order in which float32 sums are taken: 1e-6 for weights of about 0.1 after 8 steps."""
-    for parts in (1, 2):
-        recipe = make_recipe(data, **PLAIN, train={"accumulate": parts})  # type: ignore[arg-type]
-        run(recipe, data, tmp_path / str(parts))
-    start = make_recipe(data, **PLAIN, train={"epochs": 1})  # type: ignore[arg-type]
-    run(start, data, tmp_path / "half")
-    one, two, half = (final_weights(tmp_path / name) for name in ("1", "2", "half"))
-    assert_close(one, two, atol=1e-6)
-    assert max((one[n] - half[n]).abs().max() for n in one) > 1e-4  # the steps do move the weights
-    for a, b in zip(rows_of(tmp_path / "1"), rows_of(tmp_path / "2"), strict=True):
-        assert float(a["train_total"]) == pytest.approx(float(b["train_total"]), rel=1e-4)
-
-
-CHILD = """
-import sys, torch
-from pathlib import Path
-torch.set_num_threads(1)
-from fanlight.data.faces import Faces
-from fanlight.data.index import Index
-from fanlight.data.pack import Pack
-from fanlight.data.packing import PackOptions, write_pack
-from fanlight.run import open_recipe
-from fanlight.train import train
-class Quiet:
-    def begin(self, *a): pass
-    def advance(self, *a): pass
-    def validated(self, *a): pass
-folder, recipe = Path(sys.argv[1]), open_recipe(Path(sys.argv[2]))
-outcome = train(recipe, Index.read(recipe.data.index), folder, Quiet())
-print("leads" if outcome else "follows")
-"""
-
-
-def run_as_two_processes(folder: Path, recipe_folder: Path) -> None:
-    """What torchrun does on one machine, with gloo."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    children = []
-    for rank in (0, 1):
-        team = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        command = [sys.executable, "-c", CHILD, str(folder), str(recipe_folder)]
-        environment = {**os.environ, **team, **address}
-        children.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
-    printed = [child.communicate(timeout=300)[0].split()[-1] for child in children]
-    assert [child.returncode for child in children] == [0, 0]
-    assert printed == ["leads", "follows"]
-
-
-@pytest.mark.slow
-def test_two_processes_equal_one(data: Index, tmp_path: Path) -> None:
-    """The same global batches; gradients are averaged in another order, so up to 1e-5 after 8 steps."""
-    recipe = make_recipe(data, **PLAIN, train={"batch_size": 8, "epochs": 4})  # type: ignore[arg-type]
-    run(recipe, data, tmp_path / "one")
-    run_as_two_processes(tmp_path / "two", tmp_path / "one")
-    one, two = final_weights(tmp_path / "one"), final_weights(tmp_path / "two")
-    assert_close(one, two, atol=1e-5)
-    run(make_recipe(data, **PLAIN, train={"batch_size": 8, "epochs": 2}), data, tmp_path / "half")  # type: ignore[arg-type]
-    half = final_weights(tmp_path / "half")
-    assert max((one[name] - half[name]).abs().max() for name in one) > 1e-4  # the steps do move the weights
-    rows = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
-    for name in ("step", "epoch", "images", "lr"):
-        assert [row[name] for row in rows[0]] == [row[name] for row in rows[1]]
-    for name in ("train_total", "train_heatmap"):
-        values = [[float(row[name]) for row in run_rows] for run_rows in rows]
-        assert values[0] == pytest.approx(values[1], rel=1e-3)
-
-
-@pytest.mark.slow
-def test_two_processes_record_the_metrics_of_the_checkpoint_they_save(data: Index, tmp_path: Path) -> None:
-    """With batch norm, whose running statistics differ between processes; 7 faces do not divide by two."""
-    run(make_recipe(data, train={"batch_size": 8, "epochs": 1, "ema": 0}), data, tmp_path / "one")
-    run_as_two_processes(tmp_path / "two", tmp_path / "one")
-    checkpoint = load_checkpoint(tmp_path / "two" / "checkpoints" / "last.ckpt")
-    judged = evaluate(Predictor(TorchNetwork(checkpoint)), data, ["dots/val"], flip=False)[0].summary
-    assert judged["n"] == 7
-    for key in ("nme_box", "macc_box_0.07"):
-        assert checkpoint.metrics[key] == pytest.approx(judged[key]["value"], rel=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from inside torch's compiler
-def test_a_compiled_network_learns_alike(data: Index, tmp_path: Path) -> None:
-    """Other kernels, other rounding; and its checkpoints load without compiling."""
-    for name, compiled in (("eager", False), ("compiled", True)):
-        run(make_recipe(data, **PLAIN, train={"compile": compiled}), data, tmp_path / name)  # type: ignore[arg-type]
-    assert_close(final_weights(tmp_path / "eager"), final_weights(tmp_path / "compiled"), atol=1e-4)
-    assert load_checkpoint(tmp_path / "compiled" / "checkpoints" / "best.ckpt").build()
+# ------------------------------------------------------------------ precision and seed
 
 
 def test_low_precision_learns_alike(data: Index, tmp_path: Path) -> None:
@@ -575,3 +399,14 @@ def test_checkpoints_of_a_run_can_be_saved_again(data: Index, tmp_path: Path) ->
     outcome = run(make_recipe(data, train={"epochs": 1}), data, tmp_path)
     copy = save_checkpoint(tmp_path / "copy.ckpt", load_checkpoint(outcome.best))
     assert_same(load_checkpoint(copy).weights, load_checkpoint(outcome.best).weights)
+
+
+def test_a_lost_process_is_told_with_the_way_on(
+    data: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(learner: Learner, losses: dict[str, Tensor]) -> None:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer")
+
+    after_step(monkeypatch, 1, lose)
+    with pytest.raises(InputError, match=r"process 0 of 1: another .* gone .*reset by peer.* --resume .*run"):
+        run(make_recipe(data), data, tmp_path / "run")

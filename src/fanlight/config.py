@@ -131,6 +131,8 @@ class TrainSettings(_Strict):
         keep_best: how many of the best checkpoints stay.
         rank_by: the metric that says which are best.
         flip: judge the mean of the image and its mirror.
+        sync_batch_norm: batch norm over the batch of all processes, instead of each process's own share.
+        recompute: keep less of each stack for the gradient and compute it again: less memory, more time.
         compile: compile the network with ``torch.compile``.
         start_from: a checkpoint whose weights training begins with, to refine a network or to teach it other
             points; random weights when empty.
@@ -149,6 +151,8 @@ class TrainSettings(_Strict):
     keep_best: int = Field(10, ge=1)
     rank_by: str = "macc_box_0.07"
     flip: bool = False
+    sync_batch_norm: bool = False
+    recompute: bool = False
     compile: bool = False
     start_from: str = ""
 
@@ -170,6 +174,11 @@ class TrainSettings(_Strict):
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size = {self.batch_size} cannot be cut into accumulate = {self.accumulate} parts"
+            )
+        if self.compile and self.recompute:
+            raise ValueError(
+                "compile and recompute do not go together: a compiled network chooses by itself what to compute "
+                "again; take one of the two"
             )
         return self
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fanlight.checkpoint import begin_with, load_checkpoint
+from fanlight.compiled import CompiledNetwork
 from fanlight.config import Recipe
 from fanlight.data.dataset import Batch
 from fanlight.device import Team, choose_precision
@@ -19,6 +20,7 @@ from fanlight.markup import Markup
 from fanlight.model import FAN
 from fanlight.network import to_input
 from fanlight.optimise import WeightAverage, make_optimiser
+from fanlight.sync_norm import synchronise_norms
 
 
 class Learner:
@@ -34,19 +36,24 @@ class Learner:
         torch.manual_seed(settings.seed)
         self.device, self.parts, self.clip_norm = team.device, settings.accumulate, recipe.optimiser.clip_norm
         self.model = FAN(recipe.model).to(team.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.recompute = settings.recompute
         if settings.start_from:
             begin_with(self.model, load_checkpoint(settings.start_from), Markup.load(recipe.data.markup))
+        if settings.sync_batch_norm and team.size > 1:
+            self.model = synchronise_norms(self.model, team.device)
         self.average = WeightAverage(self.model, settings.ema)
         self.optimiser = make_optimiser(self.model, recipe.optimiser)
         self.precision = choose_precision(settings.precision, team.device)
         self.scaler = torch.amp.GradScaler(team.device.type, enabled=self.precision == torch.float16)
         self.loss = AlignmentLoss(recipe.loss, recipe.decoder)
         self._network: Callable[[Tensor], list[Tensor]] = self.model
+        self._no_sync: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         if team.size > 1:
             ids = [team.device.index] if team.device.type == "cuda" else None
-            self._network = DistributedDataParallel(self.model, device_ids=ids)
+            self._network = parallel = DistributedDataParallel(self.model, device_ids=ids)
+            self._no_sync = parallel.no_sync
         if settings.compile:
-            self._network = torch.compile(self._network)
+            self._network = CompiledNetwork(self._network, self.model, self.precision)
 
     def step(self, batch: Batch, lr: float) -> dict[str, Tensor]:
         """Learn from this process's share of a batch.
@@ -109,10 +116,6 @@ class Learner:
         with self.autocast():
             heatmaps = self._network(to_input(images))
         return self.loss(heatmaps, landmarks, images.shape[1], weight)
-
-    def _no_sync(self) -> contextlib.AbstractContextManager[None]:
-        no_sync = getattr(self._network, "no_sync", None)
-        return no_sync() if no_sync else contextlib.nullcontext()
 
 
 def _split(batch: Batch, parts: int) -> Iterator[Batch]:

@@ -7,12 +7,16 @@ published PyTorch weights (face-alignment, ibug.face_alignment), so those load a
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from fanlight.errors import InputError
 
@@ -181,11 +185,16 @@ class FAN(nn.Module):
 
     Args:
         options: the network's shape.
+
+    Attributes:
+        recompute: in training, keep only what goes into a stack and compute its inside again for the gradient:
+            less memory, more time, the same result.
     """
 
     def __init__(self, options: FANOptions) -> None:
         super().__init__()
         self.options = options
+        self.recompute = False
         features, norm, stem = options.features, options.norm, options.stem_features
         self.conv1 = nn.Conv2d(
             3, stem, options.stem_kernel, stride=options.stem_stride, padding=options.stem_kernel // 2
@@ -223,13 +232,29 @@ class FAN(nn.Module):
         x = self.conv4(self.conv3(x))
         heatmaps = []
         for i in range(self.options.stacks):
-            features = self.get_submodule(f"top_m_{i}")(self.get_submodule(f"m{i}")(x))
-            features = self.get_submodule(f"bn_end{i}")(self.get_submodule(f"conv_last{i}")(features))
-            features = F.relu(features, inplace=True)
+            features = self._recomputed(i, x) if self.recompute else self._features(i, x)
             heatmaps.append(self.get_submodule(f"l{i}")(features))
             if i < self.options.stacks - 1:
                 x = x + self.get_submodule(f"bl{i}")(features) + self.get_submodule(f"al{i}")(heatmaps[-1])
         return heatmaps
+
+    def _features(self, i: int, x: Tensor) -> Tensor:
+        """Stack ``i`` up to the layer that its heatmaps are drawn from."""
+        x = self.get_submodule(f"top_m_{i}")(self.get_submodule(f"m{i}")(x))
+        x = self.get_submodule(f"bn_end{i}")(self.get_submodule(f"conv_last{i}")(x))
+        return F.relu(x, inplace=True)
+
+    def _recomputed(self, i: int, x: Tensor) -> Tensor:
+        """``_features`` without what its gradient needs, which is computed again when the gradient is."""
+        stack = [self.get_submodule(f"{name}{i}") for name in ("m", "top_m_", "bn_end")]
+        return checkpoint(
+            self._features,
+            i,
+            x,
+            use_reentrant=False,
+            preserve_rng_state=False,  # nothing in a FAN is random
+            context_fn=lambda: (contextlib.nullcontext(), still_statistics(*stack)),
+        )
 
     def _check(self, images: Tensor) -> None:
         step = self.options.stride * 2**self.options.depth
@@ -238,6 +263,22 @@ class FAN(nn.Module):
                 f"images of shape {tuple(images.shape)} do not fit the network: give (B, 3, H, W) with H and W "
                 f"multiples of {step}"
             )
+
+
+@contextlib.contextmanager
+def still_statistics(*parts: nn.Module) -> Iterator[None]:
+    """Inside the block, batch norms in training move copies of their running statistics, not these."""
+    norms = [norm for part in parts for norm in part.modules() if isinstance(norm, _BatchNorm)]
+    kept = [(norm, dict(norm.named_buffers())) for norm in norms]
+    for norm, buffers in kept:
+        for name, values in buffers.items():
+            setattr(norm, name, values.clone())
+    try:
+        yield
+    finally:
+        for norm, buffers in kept:
+            for name, values in buffers.items():
+                setattr(norm, name, values)
 
 
 def fan1(points: int = 68) -> FANOptions:

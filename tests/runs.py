@@ -1,0 +1,95 @@
+"""Trainings of seconds, for tests: faces of five dots, a network of a few thousand weights, 4 steps an epoch."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fanlight.checkpoint import load_checkpoint
+from fanlight.config import Recipe
+from fanlight.data.faces import Faces
+from fanlight.data.index import Index
+from fanlight.train import Outcome, train
+
+MODEL = {"stacks": 1, "features": 8, "depth": 2, "stem_features": 8, "input_size": 32, "stem_pool": 1}
+STILL = {"geometry": {"mirror": 0, "probability": 0}, "photometric": []}
+
+
+PLAIN = {
+    # No statistics of a batch, so that parts of it add up to the whole; an optimiser that is linear in the
+    # gradient; no decoder, whose window jumps with the highest cell, which rounding may change.
+    "model": {"norm": "instance"},
+    "optimiser": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
+    "loss": {"distance": 0},
+}
+
+
+def make_recipe(index: Faces, **tables: dict[str, Any]) -> Recipe:
+    """Tiny settings, 4 steps an epoch; tables given are laid over them."""
+    values: dict[str, dict[str, Any]] = {
+        "data": {
+            "index": index.where,
+            "markup": str(_folder(index) / "five.toml"),
+            "train": ["dots/train"],
+            "val": ["dots/val"],
+        },
+        "model": MODEL,
+        "augment": STILL,
+        "decoder": {"radius": 0.3},
+        "optimiser": {"name": "adamw", "lr": 3e-3},
+        "schedule": {"name": "constant"},
+        "train": {"epochs": 2, "batch_size": 4, "workers": 0, "device": "cpu", "precision": "float32"},
+    }
+    for table, given in tables.items():
+        values[table] = {**values.get(table, {}), **given}
+    return Recipe.from_dict(values)
+
+
+def _folder(faces: Faces) -> Path:
+    return faces.path.parent if isinstance(faces, Index) else Path(faces.where)
+
+
+class Diary:
+    """Notes what training tells."""
+
+    def __init__(self) -> None:
+        self.began: list[tuple[int, int]] = []
+        self.advanced: list[tuple[int, float]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.best: list[bool] = []
+
+    def begin(self, total_steps: int, step: int) -> None:
+        self.began.append((total_steps, step))
+
+    def advance(self, step: int, share: float, status: Mapping[str, float]) -> None:
+        assert status.keys() in (set(), {"loss", "lr"})
+        self.advanced.append((step, share))
+
+    def validated(self, row: Mapping[str, Any], best: bool) -> None:
+        self.rows.append(dict(row))
+        self.best.append(best)
+
+
+def run(recipe: Recipe, index: Faces, folder: Path, resume: bool = False) -> Outcome:
+    outcome = train(recipe, index, folder, Diary(), resume)
+    assert outcome is not None
+    return outcome
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def final_weights(folder: Path) -> Mapping[str, Tensor]:
+    return load_checkpoint(folder / "checkpoints" / "last.ckpt").weights
+
+
+def assert_close(one: Mapping[str, Tensor], other: Mapping[str, Tensor], atol: float) -> None:
+    for name, values in one.items():
+        torch.testing.assert_close(other[name], values, atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}")

@@ -1,0 +1,185 @@
+"""Many processes, started by torchrun as users do: they learn what one learns, and one of them writes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from fanlight.checkpoint import load_checkpoint
+from fanlight.data.index import Index
+from fanlight.judging.evaluate import evaluate
+from fanlight.network import TorchNetwork
+from fanlight.predict import Predictor
+from fanlight.recipe_file import dump_toml
+from fanlight.run import open_recipe
+from painted import make_index
+from runs import PLAIN, assert_close, final_weights, make_recipe, rows_of, run
+
+pytestmark = pytest.mark.slow
+BATCH_NORM = {**PLAIN, "model": {"norm": "batch"}}
+TWO = ("--standalone", "--nproc-per-node=2")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """16 faces to learn from, 7 to validate on."""
+    return Index.read(make_index(tmp_path_factory.mktemp("faces")))
+
+
+def start(launch: Sequence[str], program: Sequence[str]) -> subprocess.Popen[str]:
+    """Start torchrun with its own words and a program."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *launch, *program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+    )
+
+
+def launch(launch: Sequence[str], program: Sequence[str]) -> str:
+    """What a program prints under torchrun; it has to succeed."""
+    process = start(launch, program)
+    printed, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, printed
+    return printed
+
+
+def training(recipe: Path, folder: Path, *more: str) -> list[str]:
+    return ["-m", "fanlight", "train", str(recipe), "--out", str(folder), *more]
+
+
+def losses_of(folder: Path) -> list[float]:
+    return [float(row["train_total"]) for row in rows_of(folder)]
+
+
+@pytest.mark.parametrize(
+    ("tables", "more", "same"),
+    [
+        (PLAIN, (), True),
+        (BATCH_NORM, ("--set", "train.sync_batch_norm=true"), True),
+        (BATCH_NORM, (), False),
+    ],
+    ids=["instance norm", "synchronised", "not synchronised"],
+)
+def test_two_processes_equal_one(
+    data: Index, tmp_path: Path, tables: dict[str, dict[str, object]], more: tuple[str, ...], same: bool
+) -> None:
+    """The same faces meet in a step, so losses and weights differ by the order of float32 sums only.
+
+    That is 1e-7 of a value in each step, and grows over 8 of them to less than 1e-5 of the losses and, for weights
+    of about 0.1, to less than 1e-5, or 1e-4 behind batch norms, which magnify small differences. Batch norm over
+    each process's own 4 faces instead of all 8 is another training.
+    """
+    recipe = make_recipe(data, **tables, train={"batch_size": 8, "epochs": 4})
+    run(recipe, data, tmp_path / "one")
+    launch(TWO, training(tmp_path / "one/recipe.toml", tmp_path / "two", *more))
+    rows = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
+    for name in ("step", "epoch", "images", "lr"):
+        assert [row[name] for row in rows[0]] == [row[name] for row in rows[1]]
+    one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
+    assert one[-1] < 0.9 * one[0]  # the steps do something
+    apart = max(abs(a - b) / a for a, b in zip(one, two, strict=True))
+    if same:
+        assert apart < 1e-5
+        atol = 1e-5 if tables is PLAIN else 1e-4
+        assert_close(final_weights(tmp_path / "one"), final_weights(tmp_path / "two"), atol)
+    else:
+        assert apart > 1e-3
+
+
+def test_two_machines_equal_one(data: Index, tmp_path: Path) -> None:
+    """A torchrun for each, which find each other at an address; see above for the tolerance."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    recipe = make_recipe(data, **PLAIN, train={"batch_size": 8, "epochs": 2})  # type: ignore[arg-type]
+    run(recipe, data, tmp_path / "one")
+    words = (
+        *("--nnodes=2", "--nproc-per-node=1", "--rdzv-id=7", "--rdzv-backend=c10d"),
+        f"--rdzv-endpoint={address}",
+    )
+    machines = [start(words, training(tmp_path / "one/recipe.toml", tmp_path / "two")) for _ in range(2)]
+    printed = [machine.communicate(timeout=500)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], printed
+    assert sorted("all epochs are done" in text for text in printed) == [False, True]
+    assert losses_of(tmp_path / "two") == pytest.approx(losses_of(tmp_path / "one"), rel=1e-5)
+    assert_close(final_weights(tmp_path / "one"), final_weights(tmp_path / "two"), atol=1e-5)
+
+
+OWN_FOLDERS = """
+import os, sys
+from pathlib import Path
+sys.argv[sys.argv.index("--out") + 1] += os.environ["RANK"]
+Path(sys.argv[sys.argv.index("--out") + 1] + ".pid").write_text(str(os.getpid()))
+from fanlight.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def own_folders(tmp_path: Path) -> Path:
+    """A program that is ``fanlight``, but each process gets a folder of its own: ``--out`` and its rank."""
+    program = tmp_path / "own_folders.py"
+    program.write_text(OWN_FOLDERS)
+    return program
+
+
+def test_only_the_first_process_writes(data: Index, tmp_path: Path, own_folders: Path) -> None:
+    """And it writes the same files as one process, with the metrics of the checkpoint that it saves.
+
+    With batch norm, whose running statistics differ between processes; 7 faces do not divide by two.
+    """
+    recipe = make_recipe(data, train={"batch_size": 8, "epochs": 1, "workers": 1})
+    run(recipe, data, tmp_path / "one")
+    words = training(tmp_path / "one/recipe.toml", tmp_path / "two")
+    launch(TWO, [str(own_folders), *words[2:]])
+    assert not (tmp_path / "two1").exists()
+    assert (tmp_path / "two1.pid").exists()  # it was there
+    files, alone = (
+        {path.relative_to(folder) for path in folder.rglob("*") if "tfevents" not in path.name}
+        for folder in (tmp_path / "two0", tmp_path / "one")
+    )
+    assert files == alone
+    checkpoint = load_checkpoint(tmp_path / "two0" / "checkpoints" / "last.ckpt")
+    judged = evaluate(Predictor(TorchNetwork(checkpoint)), data, ["dots/val"], flip=False)[0].summary
+    assert judged["n"] == 7
+    for key in ("nme_box", "macc_box_0.07"):
+        assert checkpoint.metrics[key] == pytest.approx(judged[key]["value"], rel=1e-4)
+
+
+def test_a_killed_process_ends_the_run_which_goes_on_with_any_number(
+    data: Index, tmp_path: Path, own_folders: Path
+) -> None:
+    """torchrun ends the others; one process alone then takes the steps that two would have taken."""
+    recipe = make_recipe(data, **PLAIN, train={"batch_size": 8, "epochs": 100_000})  # type: ignore[arg-type]
+    (tmp_path / "recipe.toml").write_text(dump_toml(recipe.to_dict()))
+    words = training(tmp_path / "recipe.toml", tmp_path / "run")
+    launcher = start(TWO, [str(own_folders), *words[2:]])
+    last = tmp_path / "run0" / "checkpoints" / "last.ckpt"
+    while not last.exists() and launcher.poll() is None:
+        time.sleep(0.2)
+    os.kill(int((tmp_path / "run1.pid").read_text()), signal.SIGKILL)
+    printed, _ = launcher.communicate(timeout=500)
+    assert launcher.returncode == 1
+    assert "SIGKILL" in printed
+    assert (
+        "go on from the last validation by" in printed
+    )  # said by the other, whether it noticed or was stopped
+    assert f"--resume {tmp_path / 'run0'}" in printed
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "run0.pid").read_text()), 0)
+    step = load_checkpoint(last).training["step"]
+    settings = tmp_path / "run0" / "recipe.toml"
+    settings.write_text(settings.read_text().replace("epochs = 100000", f"epochs = {step // 2 + 2}"))
+    outcome = run(open_recipe(tmp_path / "run0"), data, tmp_path / "run0", resume=True)
+    assert outcome.stopped == "epochs"
+    assert load_checkpoint(last).training["step"] == 2 * (step // 2 + 2)
