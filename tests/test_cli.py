@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -317,16 +318,23 @@ def test_labels_of_another_markup_are_told_in_a_few_lines(work: Path, tmp_path: 
     assert len(err.splitlines()) == 6
 
 
-def test_an_interrupted_training_says_how_to_go_on(
-    work: Path, tmp_path: Path, fanlight: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_training_says_how_to_go_on(
+    work: Path, tmp_path: Path, fanlight: Run, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals
 ) -> None:
     from fanlight.cli.train import TrainingBar
 
-    def interrupt(self: TrainingBar, row: object, best: bool) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(TrainingBar, "validated", interrupt)
+    monkeypatch.setattr(TrainingBar, "validated", lambda *words: signal.raise_signal(stop))
     code, _, err = fanlight("train", work / "recipe.toml", "--out", tmp_path / "run")
     assert code == 130
     assert f"fanlight train --resume {tmp_path / 'run'}" in err
-    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_commands_that_take_one_process_say_so(monkeypatch: pytest.MonkeyPatch, fanlight: Run) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    code, printed, message = fanlight("eval", "small", "--index", "index.tsv", "--partition", "a/b")
+    assert (code, printed) == (2, "")
+    assert re.search(
+        r"fanlight eval takes one process, and was started as 4, .*\s+without\s+torchrun", message
+    )

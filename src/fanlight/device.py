@@ -118,6 +118,11 @@ def join_team(device: str) -> Iterator[Team]:
         dist.destroy_process_group()
 
 
+def lost_another(error: RuntimeError) -> bool:
+    """True if an exchange failed because another process, or the network to it, is gone."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
 def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
     """The type that convolutions compute in.
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from fanlight.checkpoint import Checkpoint, load_checkpoint
 from fanlight.config import Recipe
 from fanlight.data.faces import Faces
-from fanlight.device import Team, join_team, keep_freed_memory, leave_cores_to_loaders
+from fanlight.device import Team, join_team, keep_freed_memory, leave_cores_to_loaders, lost_another
 from fanlight.distance import possible_normalisers
 from fanlight.errors import InputError
 from fanlight.judging.evaluate import predict_loader
@@ -100,6 +100,13 @@ def train(
             raise InputError(
                 f"the device's memory is too small ({error}): set train.accumulate = "
                 f"{2 * recipe.train.accumulate}, or lower train.batch_size or model.input_size"
+            ) from None
+        except RuntimeError as error:
+            if not lost_another(error):
+                raise
+            raise InputError(
+                f"process {team.rank} of {team.size}: another process is gone or out of reach ({error}): see what "
+                f"it printed, and go on from the last validation by --resume {folder}"
             ) from None
 
 

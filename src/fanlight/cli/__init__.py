@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -30,8 +31,17 @@ app.add_typer(data.app, name="data")
 
 
 @app.callback(invoke_without_command=True)
-def version(show: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+def version(
+    context: typer.Context,
+    show: bool = typer.Option(False, "--version", help="Print the version and leave."),
+) -> None:
     """Train, judge and use Face Alignment Networks."""
+    command, processes = context.invoked_subcommand, os.environ.get("WORLD_SIZE", "1")
+    if processes != "1" and command not in ("train", None):
+        raise InputError(
+            f"fanlight {command} takes one process, and was started as {processes}, which would all do the same: "
+            "start it without torchrun"
+        )
     if show:
         out.print(f"fanlight {__version__}")
         raise typer.Exit

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,13 +53,8 @@ def train(
     faces = _check_data(checked, folder, skip_invalid)
     from fanlight.train import train as run
 
-    try:
-        with TrainingBar() as bar:
-            outcome = run(checked, faces, folder, bar, resume=resume is not None)
-    except KeyboardInterrupt:
-        if (folder / "checkpoints" / "last.ckpt").exists():
-            err.print(f"stopped; go on from the last validation by fanlight train --resume {folder}")
-        raise
+    with _stopped_with_advice(folder), TrainingBar() as bar:
+        outcome = run(checked, faces, folder, bar, resume=resume is not None)
     if outcome:
         why = "all epochs are done" if outcome.stopped == "epochs" else "the time is up"
         out.print(f"{why}; the best checkpoint on {', '.join(checked.data.val)}:")
@@ -113,6 +110,20 @@ def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Faces:
         write_problems(folder / SKIPPED, problems)
         tell_skipped(len(bad), faces, folder / SKIPPED)
     return faces.drop(bad)
+
+
+@contextlib.contextmanager
+def _stopped_with_advice(folder: Path) -> Iterator[None]:
+    """Say how to go on after Ctrl-C, and after SIGTERM, by which torchrun and SLURM stop a process."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if _leads() and (folder / LAST).exists():
+            err.print(f"stopped; go on from the last validation by fanlight train --resume {folder}")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _leads() -> bool:
