@@ -10,10 +10,13 @@ import torch
 
 import fanlight
 from fanlight.cli import main
+from fanlight.config import load_recipe
 from fanlight.data.index import Index
 from fanlight.data.synthetic import write_faces
+from fanlight.device import Team
 from fanlight.heatmap import Decoder, encode
 from fanlight.judging.evaluate import evaluate
+from fanlight.learner import Learner
 from fanlight.loss import AlignmentLoss, LossOptions
 
 pytestmark = [
@@ -90,3 +93,25 @@ def test_training_and_going_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     )
     np.testing.assert_allclose(on_gpu, on_cpu, atol=5e-3)
     assert on_cpu.mean() < 0.3
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["rmsprop", "adamw", "sgd"])
+def test_a_step_waits_for_nothing(tmp_path: Path, precision: str, name: str) -> None:
+    """CUDA itself raises if the host waits for the device."""
+    index = write_faces(tmp_path / "faces", 20, workers=0)
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.format(index=index, precision=precision, epochs=1))
+    recipe = load_recipe(path, [f"optimiser.name={name}"])
+    learner = Learner(recipe, Team(0, 1, torch.device("cuda", 0)))
+    batch = {
+        "image": torch.randint(256, (16, 128, 128, 3), dtype=torch.uint8).pin_memory(),
+        "landmarks": (128 * torch.rand(16, 68, 2)).pin_memory(),
+        "weight": torch.ones(16).pin_memory(),
+    }
+    learner.step(batch, 1e-3)  # libraries choose their kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        learner.step(batch, 1e-3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

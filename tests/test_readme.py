@@ -30,12 +30,8 @@ from fanlight.metric import Kind, Rule
 from fanlight.model import FAN, PRESETS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = (
-    "README.md",
-    "docs/flow.md",
-    "docs/markup.md",
-    "docs/packs.md",
-)  # their commands run, or are parsed at least
+# Their commands run, or are parsed at least.
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("flow", "markup", "packs", "devices")))
 TINY = (
     *("model.preset=fan1_narrow", "model.features=8", "model.stem_features=4", "model.input_size=64"),
     *("train.epochs=1", "train.batch_size=8", "train.workers=0", "schedule.clock=epochs"),
