@@ -323,7 +323,10 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         FaceDataset(Index.read(tmp_path / "index.tsv"), MARKUP, CropRule(), SIZE)
 
 
-def test_a_label_that_changed_since_it_was_checked_is_named(tmp_path: Path) -> None:
+def test_a_label_that_changed_since_it_was_checked_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fanlight.data.dataset.READ_AT_ONCE", 0)
     dataset = FaceDataset(make_faces(tmp_path, 3), MARKUP, CropRule(), SIZE)
     write_pts(tmp_path / "2.pts", np.zeros((5, 2)))
     with pytest.raises(InputError, match=r"2\.png: 5 points, but mark-up three has 3"):
