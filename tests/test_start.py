@@ -43,7 +43,7 @@ def test_a_repeated_partition_is_seen_as_often_in_every_epoch(tmp_path: Path) ->
     index = Index.read(make_index(tmp_path))
     settings = recipe(index, data={"repeat": {"dots/train": 3}})
     feed = training_feed(settings, index, Markup.load(settings.data.markup), ALONE)
-    assert feed.dataset.index.partitions() == {"dots/train": 3 * 16}
+    assert feed.dataset.faces.partitions() == {"dots/train": 3 * 16}
     seen = torch.cat([batch["index"] for batch in feed.loader]).tolist()
     assert len(seen) == len(set(seen)) == 3 * 16
 
