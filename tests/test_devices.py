@@ -53,6 +53,12 @@ def launch(launch: Sequence[str], program: Sequence[str]) -> str:
     return printed
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def training(recipe: Path, folder: Path, *more: str) -> list[str]:
     return ["-m", "fanlight", "train", str(recipe), "--out", str(folder), *more]
 
@@ -98,9 +104,7 @@ def test_two_processes_equal_one(
 
 def test_two_machines_equal_one(data: Index, tmp_path: Path) -> None:
     """A torchrun for each, which find each other at an address; see above for the tolerance."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"localhost:{probe.getsockname()[1]}"
+    address = f"localhost:{free_port()}"
     recipe = make_recipe(data, **PLAIN, train={"batch_size": 8, "epochs": 2})  # type: ignore[arg-type]
     run(recipe, data, tmp_path / "one")
     words = (
@@ -183,3 +187,42 @@ def test_a_killed_process_ends_the_run_which_goes_on_with_any_number(
     outcome = run(open_recipe(tmp_path / "run0"), data, tmp_path / "run0", resume=True)
     assert outcome.stopped == "epochs"
     assert load_checkpoint(last).training["step"] == 2 * (step // 2 + 2)
+
+
+# Stand-ins for SLURM's programs: two machines, both of them this one.
+SRUN = '"$@" & "$@" & wait -n && wait -n'
+SCONTROL = "echo localhost; echo another"
+TORCHRUN = f'exec "{sys.executable}" -m torch.distributed.run "$@"'
+
+
+def test_the_script_for_slurm_trains_and_goes_on(data: Index, tmp_path: Path) -> None:
+    """As docs/devices.md has it, but for the port; sent a second time it finds the run and goes on with it."""
+    page = Path(__file__).resolve().parent.parent / "docs" / "devices.md"
+    script = page.read_text().partition("```bash\n")[2].partition("```")[0]
+    (tmp_path / "train.sbatch").write_text(script.replace("29500", str(free_port())))
+    recipe = make_recipe(data, **PLAIN, train={"batch_size": 8, "epochs": 1})  # type: ignore[arg-type]
+    (tmp_path / "300w.toml").write_text(dump_toml(recipe.to_dict()))
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL), ("torchrun", TORCHRUN)):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/bash\n{text}\n")
+        program.chmod(0o755)
+    slurm = {"JOB_ID": "7", "JOB_NUM_NODES": "2", "GPUS_ON_NODE": "1", "JOB_NODELIST": "two"}
+    environment = {
+        **os.environ,
+        **{f"SLURM_{name}": value for name, value in slurm.items()},
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    for words in ("epoch   1.00", "going on after step 2 of 2"):
+        job = subprocess.run(
+            ["bash", "train.sbatch"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+        assert job.returncode == 0, job.stderr
+        assert words in job.stderr
+        assert job.stdout.count("all epochs are done") == 1
