@@ -6,9 +6,10 @@ faults of a recipe are reported together, with their key and line.
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -104,6 +105,9 @@ class ScheduleSettings(_Strict):
         final: ``cosine`` ends at this share of ``lr``.
         clock: what "the run" is: ``epochs``, or ``time`` for ``train.max_minutes`` (the schedule then ends when
             the time does, on any machine).
+        crop_sizes: pairs of a share of the run and the side of the crops in px from then on, the last being
+            ``model.input_size``, which is the side all along where there are none. A FAN is convolutional: what
+            it learns on small crops, many times faster, holds on larger ones.
     """
 
     name: Literal["step", "cosine", "constant"] = "step"
@@ -112,6 +116,15 @@ class ScheduleSettings(_Strict):
     factor: float = Field(0.7, gt=0, le=1)
     final: float = Field(0.0, ge=0, le=1)
     clock: Literal["epochs", "time"] = "epochs"
+    crop_sizes: list[tuple[Fraction, int]] = Field(default_factory=list)
+
+    @field_validator("crop_sizes")
+    @classmethod
+    def _in_order(cls, crop_sizes: list[tuple[float, int]]) -> list[tuple[float, int]]:
+        starts = [start for start, _ in crop_sizes]
+        if starts and (starts[0] != 0 or any(a >= b for a, b in itertools.pairwise(starts))):
+            raise ValueError(f"the shares {starts} must begin with 0 and rise")
+        return crop_sizes
 
 
 class TrainSettings(_Strict):
@@ -198,18 +211,36 @@ class Recipe(_Strict):
 
     def cross_faults(self) -> list[tuple[str, str]]:
         """Settings that are sound alone and do not go together, as (key, what is wrong and what to do)."""
-        faults = photometric_problems(self.augment.photometric, self.model.input_size)
+        sizes = self.crop_sizes()
+        faults = photometric_problems(self.augment.photometric, min(size for _, size in sizes))
         if self.schedule.clock == "time" and not self.train.max_minutes:
             faults.append(("schedule.clock", '"time" needs train.max_minutes'))
+        faults += self._crop_size_faults()
         normaliser = Metric.parse(self.train.rank_by).normaliser
         possible = possible_normalisers(Markup.load(self.data.markup))
         if normaliser not in possible:
             why = f"the mark-up {self.data.markup} does not tell {normaliser}: take one of {', '.join(possible)}"
             faults.append(("train.rank_by", f"{self.train.rank_by!r}: {why}"))
-        if self.decoder.radius * self.model.heatmap_size < 1:
-            side = self.model.heatmap_size
+        side = min(size for _, size in sizes) // self.model.stride
+        if self.decoder.radius * side < 1:
             why = f"of heatmaps of {side} px is less than one cell: take at least {1 / side:g}"
             faults.append(("decoder.radius", f"{self.decoder.radius:g} {why}"))
+        return faults
+
+    def crop_sizes(self) -> list[tuple[float, int]]:
+        """Shares of the run and the side of the crops in px from each on; the first share is 0."""
+        return self.schedule.crop_sizes or [(0.0, self.model.input_size)]
+
+    def _crop_size_faults(self) -> list[tuple[str, str]]:
+        sizes, faults = [size for _, size in self.crop_sizes()], []
+        if sizes[-1] != self.model.input_size:
+            why = f"ends with {sizes[-1]} px, but model.input_size is {self.model.input_size}: make them the same"
+            faults.append(("schedule.crop_sizes", why))
+        for size in sizes[:-1]:
+            try:
+                replace(self.model, input_size=size)
+            except InputError as error:
+                faults.append(("schedule.crop_sizes", str(error)))
         return faults
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -21,11 +22,30 @@ VAL_BATCH = 32  # faces per process that validation runs through the network at 
 
 @dataclass(frozen=True)
 class Feed:
-    """A data set and the batches of it that this process gets."""
+    """A data set and the batches of it that this process gets.
+
+    Attributes:
+        dataset: the faces.
+        sampler: which of them make a batch.
+        workers: loader processes; 0 loads in this one.
+        pinned: batches lie in pinned memory, for a CUDA device.
+    """
 
     dataset: FaceDataset
     sampler: EpochSampler
-    loader: DataLoader[Batch]
+    workers: int
+    pinned: bool
+
+    @cached_property
+    def loader(self) -> DataLoader[Batch]:
+        """Batches by the sampler; its processes live as long as the feed."""
+        return make_loader(self.dataset, self.sampler, self.workers, self.pinned)
+
+    def at_size(self, input_size: int) -> Feed:
+        """The same batches as crops of this side; itself where they are that already."""
+        if input_size == self.dataset.input_size:
+            return self
+        return replace(self, dataset=self.dataset.at_size(input_size))
 
 
 def training_feed(recipe: Recipe, index: Faces, markup: Markup, team: Team) -> Feed:
@@ -48,7 +68,7 @@ def training_feed(recipe: Recipe, index: Faces, markup: Markup, team: Team) -> F
     sampler = EpochSampler(
         len(dataset), settings.batch_size, seed=settings.seed, rank=team.rank, world_size=team.size
     )
-    return Feed(dataset, sampler, make_loader(dataset, sampler, settings.workers, team.device.type == "cuda"))
+    return Feed(dataset, sampler, settings.workers, team.device.type == "cuda")
 
 
 def _repeat(faces: Faces, times: Mapping[str, int]) -> Faces:
@@ -70,6 +90,4 @@ def validation_feed(recipe: Recipe, index: Faces, markup: Markup, team: Team) ->
         rank=team.rank,
         world_size=team.size,
     )
-    return Feed(
-        dataset, sampler, make_loader(dataset, sampler, recipe.train.workers, team.device.type == "cuda")
-    )
+    return Feed(dataset, sampler, recipe.train.workers, team.device.type == "cuda")

@@ -149,7 +149,7 @@ class ConvBlock(nn.Module):
         second = self.conv2(F.relu(self.bn2(first), inplace=True))
         third = self.conv3(F.relu(self.bn3(second), inplace=True))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return torch.cat((first, second, third), 1) + shortcut
+        return torch.cat((first, second, third), 1).add_(shortcut)
 
 
 class Hourglass(nn.Module):
@@ -177,7 +177,7 @@ class Hourglass(nn.Module):
         low = self.get_submodule(f"b2_{level}")(_pool(self.pooling, x, 2))
         low = self._descend(level - 1, low) if level > 1 else self.get_submodule("b2_plus_1")(low)
         low = self.get_submodule(f"b3_{level}")(low)
-        return skip + F.interpolate(low, scale_factor=2.0, mode="nearest")
+        return F.interpolate(low, scale_factor=2.0, mode="nearest").add_(skip)
 
 
 class FAN(nn.Module):

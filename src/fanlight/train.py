@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -140,6 +140,7 @@ class _Training:
         stopped = self._why_stop(share)  # a run that goes on may have nothing left to do
         while stopped is None:
             epoch, first_batch = divmod(self.position.step, self.steps_per_epoch)
+            self._follow_crop_size(share)
             self.train_feed.sampler.set_epoch(epoch, first_batch)
             for batch in self.train_feed.loader:
                 means.add(self.learner.step(batch, self._learning_rate(share)))
@@ -157,15 +158,27 @@ class _Training:
                     self.progress.advance(step, share, self.latest)
                 if validate or stopped:
                     self._validate(means, share)
-                if stopped:
+                if stopped or self._crop_size(share) != self.train_feed.dataset.input_size:
                     break
         return self._finish(stopped)
 
     def _learning_rate(self, share: float) -> float:
         epoch = self.position.step / self.steps_per_epoch
-        if self.recipe.schedule.clock == "epochs":
-            share = self.position.step / self.total_steps
-        return learning_rate(self.recipe.optimiser.lr, self.recipe.schedule, share, epoch)
+        return learning_rate(self.recipe.optimiser.lr, self.recipe.schedule, self._by_clock(share), epoch)
+
+    def _crop_size(self, share: float) -> int:
+        """Side of the crops in px at this point of the run."""
+        share = self._by_clock(share)
+        return [size for start, size in self.recipe.crop_sizes() if start <= share][-1]
+
+    def _follow_crop_size(self, share: float) -> None:
+        size = self._crop_size(share)
+        self.train_feed, self.val_feed = self.train_feed.at_size(size), self.val_feed.at_size(size)
+
+    def _by_clock(self, share: float) -> float:
+        """How much of the run is done as the schedule counts it; by epochs it does not depend on the machine."""
+        by_epochs = self.recipe.schedule.clock == "epochs"
+        return self.position.step / self.total_steps if by_epochs else share
 
     def _share_done(self) -> float:
         """How much of the run is done, by its epochs or its minutes; the same in all processes."""
@@ -218,6 +231,7 @@ class _Training:
             "minutes": round(self.position.seconds / 60, 3),
             "images": step * self.recipe.train.batch_size,
             "lr": self._learning_rate(share),
+            "crop_size": self.train_feed.dataset.input_size,
             **{f"train_{name}": value for name, value in losses.items()},
             **metrics,
         }
@@ -245,7 +259,7 @@ class _Training:
 
     def _checkpoint(self, metrics: Mapping[str, float], training: Mapping[str, Any]) -> Checkpoint:
         return Checkpoint(
-            options=self.recipe.model,
+            options=replace(self.recipe.model, input_size=self.train_feed.dataset.input_size),
             weights=self.learner.average.weights(),
             markup=self.markup,
             decoder=self.recipe.decoder,

@@ -6,6 +6,7 @@ position) says all that a worker needs: there is no state to share, so a crop ca
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -104,6 +105,12 @@ class FaceDataset(Dataset[Batch]):
     def check_labels(self) -> None:
         """Read all labels now, so that faulty ones are told before anything else is done; see above."""
         _ = self.landmarks_image
+
+    def at_size(self, input_size: int) -> FaceDataset:
+        """The same faces as crops of another side; labels are shared."""
+        other = copy.copy(self)
+        other.input_size = input_size
+        return other
 
     def __getitem__(self, key: Key) -> Batch:
         """One face in one epoch: the entries of ``__getitems__`` without their first axis."""
