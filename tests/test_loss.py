@@ -182,3 +182,14 @@ def test_impossible_foreground_is_refused_with_its_value(foreground: float) -> N
 def test_impossible_weights_are_refused_with_their_values(weights: tuple[float, float]) -> None:
     with pytest.raises(InputError, match=f"heatmap = {weights[0]}, distance = {weights[1]}"):
         LossOptions(*weights)
+
+
+@pytest.mark.parametrize("foreground", [0.0, 20.0])
+def test_the_slope_of_the_heatmap_loss_is_that_of_its_value(foreground: float) -> None:
+    """The slope is written by hand, for the sake of speed."""
+    numbers = torch.Generator().manual_seed(0)
+    heatmaps = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=numbers, requires_grad=True)
+    targets = torch.rand(2, 3, 4, 5, dtype=torch.float64, generator=numbers)
+    assert torch.autograd.gradcheck(lambda given: heatmap_mse(given, targets, foreground), heatmaps)
+    plain = (heatmaps - targets).square() * (1 + foreground * targets)
+    torch.testing.assert_close(heatmap_mse(heatmaps, targets, foreground), plain.mean((1, 2, 3)))

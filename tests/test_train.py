@@ -294,7 +294,7 @@ def test_the_runs_folder(data: Index, tmp_path: Path) -> None:
 
     rows = rows_of(tmp_path)
     assert list(rows[0]) == [
-        "step", "epoch", "minutes", "images", "lr", "train_total", "train_heatmap", "train_distance",
+        "step", "epoch", "minutes", "images", "lr", "crop_size", "train_total", "train_heatmap", "train_distance",
         "nme_box", "nme_interocular", "auc_box_0.07", "fr_box_0.07", "macc_box_0.07",
     ]  # fmt: skip
     assert [row["epoch"] for row in rows] == ["0.5", "1.0", "1.5", "2.0"]

@@ -20,17 +20,19 @@ def heatmap_mse(heatmaps: Tensor, targets: Tensor, foreground: float = 0.0) -> T
     A cell counts 1 + foreground * target: nearly all cells are background, and a network that answers zero
     everywhere is hard to leave when they all count alike.
     """
-    means: Tensor = _WeightedSquares.apply(heatmaps, targets, foreground)
+    means: Tensor = _WeightedSquares.apply(heatmaps, targets, foreground)  # type: ignore[no-untyped-call]
     return means
 
 
 class _WeightedSquares(torch.autograd.Function):
-    """Heatmaps are large and the arithmetic is little: each pass over memory counts, and autograd's own are a dozen."""
+    """Heatmaps are large and the arithmetic is little: passes over memory count, and autograd makes a dozen."""
 
     @staticmethod
     def forward(ctx: Any, heatmaps: Tensor, targets: Tensor, foreground: float) -> Tensor:
         difference = heatmaps - targets  # in the targets' precision, or a higher one
-        weighted = torch.addcmul(difference, difference, targets, value=foreground) if foreground else difference
+        weighted = (
+            torch.addcmul(difference, difference, targets, value=foreground) if foreground else difference
+        )
         ctx.save_for_backward(weighted)
         ctx.cells = weighted[0].numel()
         return torch.linalg.vecdot(weighted.flatten(1), difference.flatten(1)) / ctx.cells
