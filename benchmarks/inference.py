@@ -93,7 +93,7 @@ def engines_of(
         batches: faces in a call.
         skip: engines to leave out.
     """
-    crowd = crowd_for(checkpoint, plan)
+    crowd = crowd_for(checkpoint, plan, 1000)
     with tempfile.TemporaryDirectory() as folder:
         engines, missing = build_engines(
             checkpoint, Path(folder), crowd.crops, calibration_crops(checkpoint, plan), skip
@@ -120,9 +120,9 @@ def engines_of(
     return Result("inference", "a face", figures, facts, notes)
 
 
-def crowd_for(checkpoint: Checkpoint, plan: Plan) -> Crowd:
-    """The plan's faces as crops, with their labels; synthetic ones, without, where it has none."""
-    size, faces = checkpoint.options.input_size, plan.faces()
+def crowd_for(checkpoint: Checkpoint, plan: Plan, most: int) -> Crowd:
+    """At most so many of the plan's faces as crops, with labels; 32 synthetic ones, without, where it has none."""
+    size, faces = checkpoint.options.input_size, plan.faces(plan.size(most, 2))
     if faces is None:
         drawn = [draw_face(0, number) for number in range(plan.size(32, 2))]
         crops = [warp(face.image, crop_matrix(face.face_box, checkpoint.crop, size), size) for face in drawn]
@@ -135,14 +135,10 @@ def crowd_for(checkpoint: Checkpoint, plan: Plan) -> Crowd:
 
 def calibration_crops(checkpoint: Checkpoint, plan: Plan) -> Crops:
     """128 crops of the index's train partitions; synthetic faces where there are none."""
-    faces = None if plan.index is None else Index.read(plan.index)
-    partitions = [name for name in faces.partitions() if name.endswith("/train")] if faces else []
-    if faces is None or not partitions:
-        return crowd_for(checkpoint, replace(plan, index=None)).crops
-    faces = faces.select(partitions)
-    faces = faces.take(np.linspace(0, len(faces) - 1, min(128, len(faces))).round().astype(int))
-    dataset = FaceDataset(faces, checkpoint.markup, checkpoint.crop, checkpoint.options.input_size)
-    return dataset.__getitems__([(0, position) for position in range(len(dataset))])["image"].numpy()
+    partitions = Index.read(plan.index).partitions() if plan.index else {}
+    train = tuple(name for name in partitions if name.endswith("/train"))
+    calm = replace(plan, partitions=train) if train else replace(plan, index=None)
+    return crowd_for(checkpoint, calm, 128).crops
 
 
 def compare(engines: Mapping[str, Run], markup: Markup, crowd: Crowd) -> dict[str, dict[str, float]]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.limits import Limits, measure_limits
 from benchmarks.timing import Call, Times, take_turns
 from fanlight.data.index import Index
@@ -41,8 +43,8 @@ class Plan:
         """What the machine can do at most; measured once, when first asked for."""
         return measure_limits(self.rounds, self.quick)
 
-    def faces(self) -> Index | None:
-        """The real faces.
+    def faces(self, most: int) -> Index | None:
+        """Real faces, where there is an index: all of the partitions, or so many spread over them.
 
         Raises:
             InputError: there is no such index or partition.
@@ -50,4 +52,5 @@ class Plan:
         if self.index is None:
             return None
         index = Index.read(self.index)
-        return index.select(self.partitions) if self.partitions else index
+        index = index.select(self.partitions) if self.partitions else index
+        return index.take(np.unique(np.linspace(0, len(index) - 1, most).astype(int)))
