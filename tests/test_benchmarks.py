@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import BY_THEMSELVES, SUBJECTS, listing, main
+from benchmarks.faces import make_faces, some_faces
+from benchmarks.plan import Plan
 from benchmarks.result import Figure, Other, Result, shown
 from benchmarks.timing import Spread, Times, take_turns
+from fanlight.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -92,6 +95,15 @@ def test_those_with_arguments_of_their_own_show_them(
     with pytest.raises(SystemExit, match="0"):
         importlib.import_module(f"benchmarks.{name}").main()
     assert f"usage: python -m benchmarks.{name}" in capsys.readouterr().out
+
+
+def test_real_faces_are_spread_over_the_partitions_asked_for(tmp_path: Path) -> None:
+    index = make_faces(tmp_path, points=5, count=6, size=32)
+    assert Plan().faces(4) is None
+    with some_faces(Plan(index=index.path, partitions=("made/train",)), 4) as faces:
+        assert [sample.image_path.name for sample in faces] == ["0.jpg", "1.jpg", "3.jpg", "5.jpg"]
+    with pytest.raises(InputError, match=r"no partition 'made/val'"):
+        Plan(index=index.path, partitions=("made/val",)).faces(4)
 
 
 def test_calls_take_turns() -> None:
