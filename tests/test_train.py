@@ -16,7 +16,6 @@ from torch import Tensor
 import fanlight
 from fanlight.checkpoint import load_checkpoint, save_checkpoint
 from fanlight.data.dataset import Batch
-from fanlight.data.faces import Faces
 from fanlight.data.index import Index
 from fanlight.data.pack import Pack
 from fanlight.data.packing import PackOptions, write_pack
@@ -121,26 +120,24 @@ VARIED = {
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("kind", ["index", "pack"])
+@pytest.mark.parametrize("kind", ["index", "pack", "shards"])
 def test_an_interrupted_run_equals_an_uninterrupted_one(
     data: Index, packed: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, workers: int
 ) -> None:
     """Killed in its second epoch, a step after the validation in the middle of it, and again at step 10."""
-    check_interrupted(packed if kind == "pack" else data, tmp_path, monkeypatch, workers)
-
-
-def check_interrupted(data: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    faces = data if kind == "index" else packed
     settings = {"epochs": 3, "ema": 0.9, "workers": workers, "keep_best": 2, "rank_by": "nme_box"}
-    recipe = make_recipe(data, **VARIED, train=settings)  # type: ignore[arg-type]
-    run(recipe, data, tmp_path / "whole")
+    order = {"shuffle": "shards" if kind == "shards" else "all"}
+    recipe = make_recipe(faces, **VARIED, train=settings, data=order)  # type: ignore[arg-type]
+    run(recipe, faces, tmp_path / "whole")
     for taken, resume, last in ((7, False, 6), (4, True, 8)):
         with monkeypatch.context() as patch:
             after_step(patch, taken, die)
             with pytest.raises(KeyboardInterrupt):
-                run(recipe, data, tmp_path / "parts", resume)
+                run(recipe, faces, tmp_path / "parts", resume)
         checkpoint = load_checkpoint(tmp_path / "parts" / "checkpoints" / "last.ckpt")
         assert checkpoint.training["step"] == last
-    run(open_recipe(tmp_path / "parts"), data, tmp_path / "parts", resume=True)
+    run(open_recipe(tmp_path / "parts"), faces, tmp_path / "parts", resume=True)
 
     whole, parts = (
         [row | {"minutes": ""} for row in rows_of(tmp_path / name)] for name in ("whole", "parts")

@@ -17,7 +17,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fanlight.augment_settings import AugmentSettings
+from fanlight.data.faces import Faces
+from fanlight.data.opening import open_faces
 from fanlight.data.photometric import photometric_problems
+from fanlight.data.remote import Cache, default_folder, is_url
 from fanlight.distance import possible_normalisers
 from fanlight.errors import InputError
 from fanlight.faults import check_all
@@ -41,10 +44,14 @@ class DataSettings(_Strict):
     """What is learnt from. Paths are relative to the working directory.
 
     Attributes:
-        index: the TSV that lists images, landmark files and face boxes.
+        index: the TSV that lists images, landmark files and face boxes; or a pack, by its folder or URL.
         markup: a built-in mark-up's name, or the path of a mark-up file.
         train: partitions ``subset/split`` to learn from.
         val: partitions to select the best checkpoint on; never the ones judged in the end.
+        shuffle: ``all`` faces together, or those of a few ``shards`` of a pack at a time.
+        window: how many shards that is.
+        cache: folder for what is fetched from a URL; the system's folder for caches when empty.
+        cache_gib: how much of it the cache holds.
         repeat: how often a pass goes over the faces of a train partition, for those that should count for more;
             once where it is not named.
     """
@@ -53,13 +60,24 @@ class DataSettings(_Strict):
     markup: str = "ibug68"
     train: list[str] = Field(min_length=1)
     val: list[str] = Field(min_length=1)
+    shuffle: Literal["all", "shards"] = "all"
+    window: int = Field(8, ge=1)
+    cache: str = ""
+    cache_gib: Positive = 20.0
     repeat: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
     def from_anywhere(self) -> DataSettings:
         """The same with absolute paths, which hold whatever the working directory is."""
         own = self.markup not in Markup.names()
         markup = str(Path(self.markup).absolute()) if own else self.markup
-        return self.model_copy(update={"index": str(Path(self.index).absolute()), "markup": markup})
+        index = self.index if is_url(self.index) else str(Path(self.index).absolute())
+        cache = str(Path(self.cache).absolute()) if self.cache else ""
+        return self.model_copy(update={"index": index, "markup": markup, "cache": cache})
+
+    def open(self) -> Faces:
+        """Open the data set; its partitions are not looked at."""
+        folder = Path(self.cache) if self.cache else default_folder()
+        return open_faces(self.index, Cache(folder, self.cache_gib))
 
     @model_validator(mode="after")
     def _apart(self) -> DataSettings:

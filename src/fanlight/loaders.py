@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +14,7 @@ from fanlight.config import Recipe
 from fanlight.data.augment import Augmentation
 from fanlight.data.dataset import Batch, EpochSampler, FaceDataset, make_loader
 from fanlight.data.faces import Faces
+from fanlight.data.shard_order import ShardSampler
 from fanlight.device import Team
 from fanlight.errors import InputError
 from fanlight.markup import Markup
@@ -32,7 +34,7 @@ class Feed:
     """
 
     dataset: FaceDataset
-    sampler: EpochSampler
+    sampler: EpochSampler | ShardSampler
     workers: int
     pinned: bool
 
@@ -65,10 +67,27 @@ def training_feed(recipe: Recipe, index: Faces, markup: Markup, team: Team) -> F
     augmentation = Augmentation(recipe.augment, size, markup.mirror)
     faces = _repeat(index.select(recipe.data.train), recipe.data.repeat)
     dataset = FaceDataset(faces, markup, recipe.crop, size, augmentation, settings.seed)
-    sampler = EpochSampler(
-        len(dataset), settings.batch_size, seed=settings.seed, rank=team.rank, world_size=team.size
-    )
+    sampler = _order(recipe, faces, team)
     return Feed(dataset, sampler, settings.workers, team.device.type == "cuda")
+
+
+def _order(recipe: Recipe, faces: Faces, team: Team) -> EpochSampler | ShardSampler:
+    """The order of the training faces."""
+    data, size, seed = recipe.data, recipe.train.batch_size, recipe.train.seed
+    if data.shuffle == "all":
+        faces.check_room(None)
+        return EpochSampler(len(faces), size, seed=seed, rank=team.rank, world_size=team.size)
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that share this machine's cache
+    faces.check_room(2 * data.window * neighbours)
+    return ShardSampler(
+        faces.shards,
+        size,
+        window=data.window,
+        seed=seed,
+        rank=team.rank,
+        world_size=team.size,
+        upcoming=faces.prefetch,
+    )
 
 
 def _repeat(faces: Faces, times: Mapping[str, int]) -> Faces:

@@ -287,6 +287,8 @@ class _Training:
         same = {
             "data.train": ("data", "train"),
             "data.val": ("data", "val"),
+            "data.shuffle": ("data", "shuffle"),
+            "data.window": ("data", "window"),
             "train.batch_size": ("train", "batch_size"),
             "train.seed": ("train", "seed"),
             "model": ("model",),
@@ -294,7 +296,8 @@ class _Training:
         problems = [
             f"{name} is now {_at(now, keys)}, and was {_at(before, keys)}"
             for name, keys in same.items()
-            if _at(now, keys) != _at(before, keys)
+            if _at(before, keys)
+            not in (None, _at(now, keys))  # None: it began before there was such a setting
         ]
         if checkpoint.markup != self.markup:
             problems.append("the mark-up is another one")
@@ -335,9 +338,9 @@ class _RunningMeans:
         return dict(zip(names, means.tolist(), strict=True))
 
 
-def _at(values: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+def _at(values: Any, keys: tuple[str, ...]) -> Any:
     for key in keys:
-        values = values[key]
+        values = values.get(key)
     return values
 
 

@@ -96,10 +96,9 @@ def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Faces:
     """The faces of the recipe's partitions, every one of them usable."""
     from fanlight.cli.faces import check_with_bar, refuse, tell_skipped
     from fanlight.data.check import write_problems
-    from fanlight.data.opening import open_faces
     from fanlight.markup import Markup
 
-    faces = open_faces(recipe.data.index).select([*recipe.data.train, *recipe.data.val])
+    faces = recipe.data.open().select([*recipe.data.train, *recipe.data.val])
     leads = _leads()
     if not leads and not skip_invalid:
         return faces  # the leading process checks for all

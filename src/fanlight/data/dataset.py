@@ -7,6 +7,7 @@ position) says all that a worker needs: there is no state to share, so a crop ca
 from __future__ import annotations
 
 import copy
+import gc
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -271,7 +272,7 @@ class FaceLoader(DataLoader[Batch]):
 
 
 def make_loader(
-    dataset: FaceDataset, sampler: EpochSampler, workers: int = 0, pin_memory: bool = False
+    dataset: FaceDataset, sampler: Sampler[list[Key]], workers: int = 0, pin_memory: bool = False
 ) -> FaceLoader:
     """Load batches in ``workers`` processes, which stay from epoch to epoch; 0 loads in this one.
 
@@ -296,6 +297,11 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    """One thread a worker: there are as many workers as there are cores to use."""
+    """One thread a worker: there are as many workers as there are cores to use.
+
+    What the worker was forked with is left to its parent: the collector of garbage would write to all of it, and
+    so give each worker a copy of its own.
+    """
+    gc.freeze()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

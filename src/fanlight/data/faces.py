@@ -116,6 +116,21 @@ class Faces(ABC):
             InputError: listing every face of which that is not true.
         """
 
+    @property
+    def shards(self) -> NDArray[np.int32]:
+        """(N,) which file each face lies in, where many share one; else they count as one file."""
+        return np.zeros(len(self), np.int32)
+
+    def prefetch(self, shards: Sequence[int]) -> None:  # noqa: B027  # nothing to do for what is near
+        """Get what is far away and will be needed soon."""
+
+    def check_room(self, at_once: int | None) -> None:  # noqa: B027  # nothing has to be fetched
+        """Refuse when so many shards, all if None, cannot be kept together where they have to be fetched.
+
+        Raises:
+            InputError: they cannot.
+        """
+
     def __len__(self) -> int:
         return len(self._codes)
 

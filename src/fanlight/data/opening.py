@@ -10,15 +10,22 @@ from fanlight.data.check import check
 from fanlight.data.faces import Faces, Problem
 from fanlight.data.index import Index
 from fanlight.data.pack import Pack
+from fanlight.data.remote import Cache, is_url, open_remote
 from fanlight.markup import Markup
 
 
-def open_faces(where: str | PathLike[str]) -> Faces:
-    """Open an index (a TSV file) or a pack (a folder).
+def open_faces(where: str | PathLike[str], cache: Cache | None = None) -> Faces:
+    """Open an index (a TSV file) or a pack (a folder, or the URL of one).
+
+    Args:
+        where: its path or URL.
+        cache: where to keep what has to be fetched.
 
     Raises:
         InputError: there is neither, or it cannot be used.
     """
+    if is_url(where):
+        return open_remote(str(where), cache)
     return Pack.open(where) if Path(where).is_dir() else Index.read(where)
 
 

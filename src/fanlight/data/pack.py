@@ -6,7 +6,7 @@ import hashlib
 import io
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -29,6 +29,8 @@ from fanlight.geometry import Floats
 from fanlight.image import decode_image_reduced
 from fanlight.markup import Markup
 
+_ATTEMPTS = 5
+
 
 class PackFiles(Protocol):
     """Where the files of a pack come from."""
@@ -38,6 +40,12 @@ class PackFiles(Protocol):
 
     def shard(self, number: int) -> Path:
         """A tar file that is there; it may vanish again unless it is opened soon."""
+
+    def prefetch(self, shards: Sequence[int]) -> None:
+        """Get tar files that will be needed."""
+
+    def check_room(self, shards: NDArray[np.int32], at_once: int | None) -> None:
+        """Refuse when so many of these tar files cannot be kept together."""
 
 
 class LocalFiles:
@@ -62,6 +70,12 @@ class LocalFiles:
     def shard(self, number: int) -> Path:
         """The path of a tar file."""
         return self.folder / self._shards[number]
+
+    def prefetch(self, shards: Sequence[int]) -> None:
+        """They are there."""
+
+    def check_room(self, shards: NDArray[np.int32], at_once: int | None) -> None:
+        """They are there."""
 
 
 class Pack(Faces):
@@ -181,6 +195,14 @@ class Pack(Faces):
         """(N,) the number of the tar file that each face lies in."""
         return np.array(self._table["shard"][self._rows])
 
+    def prefetch(self, shards: Sequence[int]) -> None:
+        """Get tar files that will be needed."""
+        self.files.prefetch(shards)
+
+    def check_room(self, at_once: int | None) -> None:
+        """Refuse when so many of the tar files cannot be kept together."""
+        self.files.check_room(np.unique(self.shards), at_once)
+
     def _taken(self, rows: NDArray[np.intp]) -> Self:
         taken = super()._taken(rows)
         taken._rows = self._rows[rows]
@@ -191,15 +213,20 @@ class Pack(Faces):
         return self._sources[start : self._sources.find(b"\n", start)].decode()
 
     def _read(self, shard: int, offset: int, size: int) -> bytes:
-        path = self.files.shard(shard)
-        try:
-            handle = os.open(path, os.O_RDONLY)
+        for attempt in range(_ATTEMPTS):
+            path = self.files.shard(shard)
             try:
-                data = os.pread(handle, size, offset)
-            finally:
-                os.close(handle)
-        except OSError as error:
-            raise InputError(f"{path}: cannot read the photos of the pack: {error.strerror}") from None
+                handle = os.open(path, os.O_RDONLY)
+                try:
+                    data = os.pread(handle, size, offset)
+                finally:
+                    os.close(handle)
+                break
+            except OSError as error:
+                gone = isinstance(error, FileNotFoundError)  # from a cache, which needed the room
+                if gone and attempt + 1 < _ATTEMPTS:
+                    continue
+                raise InputError(f"{path}: cannot read the photos of the pack: {error.strerror}") from None
         if len(data) != size:
             raise InputError(
                 f"{path}: ends before byte {offset + size}: look at the pack by fanlight data check"

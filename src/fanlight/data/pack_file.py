@@ -143,15 +143,24 @@ def digest(path: Path) -> str:
 
 def fault_of(path: Path, stored: StoredFile, content: bool) -> str | None:
     """What is wrong with a file of a pack: there, of the right size and, if ``content``, of the right content."""
-    mend = "copy it from where the pack was made, or pack anew"
     try:
-        size = os.stat(path).st_size
-        if size != stored.bytes:
-            return f"{path}: has {size} bytes, expected {stored.bytes}: {mend}"
-        if content and digest(path) != stored.sha256:
-            return f"{path}: its content is not what was packed (another SHA-256): {mend}"
+        fault = mismatch(path, stored, content)
     except OSError as error:
-        return f"{path}: cannot be read ({error.strerror}): {mend}"
+        fault = f"cannot be read ({error.strerror})"
+    return f"{path}: {fault}: copy it from where the pack was made, or pack anew" if fault else None
+
+
+def mismatch(path: Path, stored: StoredFile, content: bool) -> str | None:
+    """How a file differs from what was packed, in its size and, if ``content``, in its content.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    size = os.stat(path).st_size
+    if size != stored.bytes:
+        return f"has {size} bytes, expected {stored.bytes}"
+    if content and digest(path) != stored.sha256:
+        return "its content is not what was packed (another SHA-256)"
     return None
 
 

@@ -1,0 +1,263 @@
+"""Packs on a server or in object storage, fetched piece by piece into a cache that a machine's processes share."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanlight.data.pack import Pack
+from fanlight.data.pack_file import DESCRIPTION, Description, StoredFile, mismatch
+from fanlight.errors import InputError
+
+DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds to wait before each further attempt to fetch a file."""
+
+_AT_ONCE = 2  # files that are fetched ahead at the same time
+_SECONDS = 60.0  # without a byte, after which an attempt has failed
+Result = TypeVar("Result")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+
+def default_folder() -> Path:
+    """``fanlight`` in the folder that the system has for caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fanlight"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where fetched files are kept, and how much of them.
+
+    Attributes:
+        folder: on a disk of this machine; made when needed.
+        gib: tar files of all packs together take at most this much; the tables of a pack come on top.
+    """
+
+    folder: Path = field(default_factory=default_folder)
+    gib: float = 20.0
+
+
+def open_remote(url: str, cache: Cache | None = None) -> Pack:
+    """Open the pack at a URL; its tables are fetched if they are not there yet.
+
+    Args:
+        url: of the pack's folder: ``https://``, ``s3://``, ``gs://`` or whatever else fsspec knows.
+        cache: where to keep what is fetched.
+
+    Raises:
+        InputError: it cannot be fetched, or is no pack.
+    """
+    url, cache = url.rstrip("/"), cache or Cache()
+    try:
+        cache.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_cache(cache.folder, error) from None
+    data = _with_patience(f"{url}/{DESCRIPTION}", cache.folder, lambda: _read(f"{url}/{DESCRIPTION}"))
+    description = Description.parse(data, url)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Pack(url, sha256, description, RemoteFiles(url, cache, sha256, description))
+
+
+class RemoteFiles:
+    """The files of a pack at a URL, as local copies.
+
+    A file is fetched by the first process that needs it, while others wait for it; it is compared with its
+    checksum and appears whole or not at all. When the cache is full, the tar files that were used longest ago
+    leave it.
+    """
+
+    def __init__(self, url: str, cache: Cache, sha256: str, description: Description) -> None:
+        self.url = url
+        self.cache = cache
+        self.folder = cache.folder / sha256[:16]
+        self._tables = {table.name: table for table in description.tables}
+        self._shards = description.shards
+        self._pool: ThreadPoolExecutor | None = None
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _no_cache(cache.folder, error) from None
+
+    def table(self, name: str) -> Path:
+        """The local copy of a table."""
+        return self._local(self._tables[name])
+
+    def shard(self, number: int) -> Path:
+        """The local copy of a tar file."""
+        return self._local(self._shards[number])
+
+    def prefetch(self, shards: Sequence[int]) -> None:
+        """Begin to fetch tar files in the background; whoever reads one meanwhile waits for it.
+
+        A failure is left to the reader, who tries again and says why.
+        """
+        self._pool = self._pool or ThreadPoolExecutor(_AT_ONCE)
+        for number in shards:
+            self._pool.submit(self.shard, number)
+
+    def check_room(self, shards: NDArray[np.int32], at_once: int | None) -> None:
+        """Refuse a cache that cannot hold what is read together; every file would be fetched again and again.
+
+        Args:
+            shards: those that are read at all.
+            at_once: how many of them are in use together; None: any of them, at any time.
+
+        Raises:
+            InputError: the cache is too small.
+        """
+        sizes = sorted((self._shards[number].bytes for number in shards.tolist()), reverse=True)
+        needed = sum(sizes[:at_once]) / 2**30
+        if needed <= self.cache.gib:
+            return
+        remedy = (
+            'set data.shuffle = "shards", or'
+            if at_once is None
+            else "set data.window to less, pack smaller shards, or"
+        )
+        raise InputError(
+            f"{self.url}: {needed:.3g} GiB of it are in use together, and data.cache_gib = {self.cache.gib:.3g}: "
+            f"{remedy} set data.cache_gib to at least {needed * 1.01:.3g}"
+        )
+
+    def _local(self, stored: StoredFile) -> Path:
+        path = self.folder / stored.name
+        if not _is_there(path, stored):
+            with _locked(self.folder / f".{stored.name}.lock"):
+                if not _is_there(path, stored):
+                    self._fetch(stored, path)
+        return path
+
+    def _fetch(self, stored: StoredFile, path: Path) -> None:
+        part, source = self.folder / f".{stored.name}.part", f"{self.url}/{stored.name}"
+
+        def fetch() -> None:
+            _download(source, part)
+            if fault := mismatch(part, stored, content=True):
+                raise _BrokenError(f"what arrives {fault}")
+            part.replace(path)
+
+        if stored in self._shards:
+            _make_room(self.cache, stored.bytes)
+        try:
+            _with_patience(source, self.cache.folder, fetch)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_pool": None}
+
+
+class _BrokenError(Exception):
+    """What arrived is not what was packed."""
+
+
+def is_url(where: object) -> bool:
+    """Whether this is the address of something that is not on this machine's disks."""
+    return "://" in str(where)
+
+
+def _with_patience(source: str, folder: Path, fetch: Callable[[], Result]) -> Result:
+    """Fetch, again and again for a while where that can help.
+
+    Args:
+        source: the file's URL.
+        folder: of the cache.
+        fetch: makes one attempt.
+
+    Raises:
+        InputError: it cannot be fetched.
+    """
+    for delay in (*DELAYS, None):
+        try:
+            return fetch()
+        except ImportError as error:
+            raise InputError(
+                f"{source}: reading from there needs another package ({error}): pip install 'fanlight[stream]' "
+                "for https, s3fs for s3, gcsfs for gs"
+            ) from None
+        except FileNotFoundError:
+            raise InputError(f"{source}: there is no such file: check the address of the pack") from None
+        except Exception as error:  # whatever the protocol's library raises: it is told when it stays
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise _no_cache(folder, error) from None
+            if delay is None:
+                raise InputError(
+                    f"{source}: cannot be fetched, after {len(DELAYS) + 1} attempts "
+                    f"({str(error) or type(error).__name__}): check the address and that the server answers, "
+                    "then go on, a training by --resume"
+                ) from None
+            time.sleep(delay)
+    raise AssertionError("unreachable")
+
+
+def _no_cache(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{folder}: cannot keep what is fetched ({error.strerror}): make room there, lower data.cache_gib, or set "
+        "data.cache to a folder on another disk"
+    )
+
+
+def _options(url: str) -> dict[str, Any]:
+    """Of the file system: an HTTP server that falls silent is given up in the end."""
+    if not url.startswith(("http://", "https://")):
+        return {}
+    import aiohttp
+
+    return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(sock_connect=_SECONDS, sock_read=_SECONDS)}}
+
+
+def _read(url: str) -> bytes:
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(url, use_listings_cache=False, **_options(url))
+    return system.cat_file(path)
+
+
+def _download(url: str, target: Path) -> None:
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(url, use_listings_cache=False, **_options(url))
+    system.get_file(path, str(target))
+
+
+def _is_there(path: Path, stored: StoredFile) -> bool:
+    """Whether a copy is there; notes that it is in use."""
+    try:
+        os.utime(path)
+        return path.stat().st_size == stored.bytes
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone among all processes and threads of the machine."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make_room(cache: Cache, needed: int) -> None:
+    """Remove the tar files that were used longest ago until there is room for another."""
+    copies = []
+    for path in cache.folder.glob("*/*.tar"):
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            copies.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in copies) + needed
+    for _, size, path in sorted(copies):
+        if total <= cache.gib * 2**30:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
