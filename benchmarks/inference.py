@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from benchmarks.command import add_plan, plan_of, positive, report
-from benchmarks.engines import BFLOAT16, INT8, Landmarks, Run, build_engines, of_network
+from benchmarks.engines import BFLOAT16, INT8, Landmarks, Run, build_engines
+from benchmarks.limits import NAMES
 from benchmarks.plan import Plan
 from benchmarks.references import FAN1_HALF_INFERENCE, FAN2_INFERENCE
 from benchmarks.result import Figure, Other, Result, shown
@@ -60,26 +61,27 @@ def measure(plan: Plan) -> Result:
     skip = SLOW_TO_BUILD if plan.quick else ()
     result = engines_of(checkpoint, plan, batches=[1] if plan.quick else [1, 16], skip=skip)
     presets = {"fan1_narrow": None} if plan.quick else PRESET_REFERENCES
-    figures = [preset(name, reference, plan) for name, reference in presets.items()]
+    figures = [row for name, reference in presets.items() for row in preset(name, reference, plan)]
     return replace(result, figures=[*result.figures, *figures])
 
 
 PRESET_REFERENCES: Mapping[str, Other | None] = {"fan1_half": FAN1_HALF_INFERENCE, "fan2": FAN2_INFERENCE}
 
 
-def preset(name: str, reference: Other | None, plan: Plan) -> Figure:
-    """A preset with random weights, one face a call."""
+def preset(name: str, reference: Other | None, plan: Plan) -> list[Figure]:
+    """A preset with random weights, one face a call, in each precision that the processor multiplies."""
     options, markup = PRESETS[name](), Markup.load("ibug68")
     torch.manual_seed(0)
-    run = of_network(TorchNetwork(Checkpoint(options, FAN(options).state_dict(), markup)))
-    crops = np.random.default_rng(0).integers(
-        0, 256, (1, options.input_size, options.input_size, 3), np.uint8
-    )
-    shape = f"{name} at {options.input_size} px, PyTorch"
-    times = plan.time({shape: functools.partial(run, crops)})
-    return Figure(
-        shape, times[shape], reference, plan.limits.convolution_bound(count_flops(options)), 1, "faces"
-    )
+    checkpoint = Checkpoint(options, FAN(options).state_dict(), markup)
+    size, calls, bounds = options.input_size, {}, {}
+    crops = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
+    for dtype in plan.limits.products:
+        row = f"{name} at {size} px, PyTorch, {NAMES[dtype]}"
+        network = TorchNetwork(checkpoint, precision="bfloat16" if dtype == torch.bfloat16 else "float32")
+        calls[row] = functools.partial(network, crops)
+        bounds[row] = plan.limits.convolution_bound(count_flops(options), dtype)
+    times = plan.time(calls)
+    return [Figure(row, times[row], reference, bounds[row], rate_unit="faces") for row in calls]
 
 
 def engines_of(
