@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import math
 import os
-import re
-import tarfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -38,6 +33,7 @@ from fanlight.data.pack_file import (
     StoredFile,
 )
 from fanlight.data.pts import read_pts
+from fanlight.data.shard_writer import ShardWriter, shard_stem
 from fanlight.data.stage import staged_folder
 from fanlight.data.tsv import write_atomically
 from fanlight.errors import InputError
@@ -49,7 +45,6 @@ WORTH_CUTTING = 0.75
 """A photo is cut when less than this share of it is left: cutting costs a second JPEG compression."""
 
 _EDGE_PX = 4  # around the square, for the filter of crops that shrink
-_BLOCK = 512  # of a tar file
 _AHEAD = 64  # faces in work at a time, for each core
 _ENDINGS = {"jpeg": ".jpg", "raw": ".npy"}
 
@@ -115,8 +110,8 @@ def write_pack(
         done = 0
         for code, pair in enumerate(writer.partitions):
             positions = index.members("/".join(pair))
-            stem = _shard_stem(code, pair, writer.partitions)
-            with _Shards(stage, stem, options.shard_mib << 20) as shards:
+            stem = shard_stem(code, pair, writer.partitions)
+            with ShardWriter(stage, stem, options.shard_mib << 20) as shards:
                 for position, face in _in_order(lambda p: pack_face(index[p], options), positions.tolist()):
                     writer.add(position, code, face, shards, len(writer.shards))
                     done += 1
@@ -236,7 +231,7 @@ class _Writer:
         self.landmarks = open_memmap(self.stage / LANDMARKS, "w+", np.float32, (count, points, 2))
         self.sources: list[str] = [""] * count
 
-    def add(self, position: int, code: int, face: PackedFace, shards: _Shards, before: int) -> None:
+    def add(self, position: int, code: int, face: PackedFace, shards: ShardWriter, before: int) -> None:
         """Put a face into the tar file and the tables; ``before`` it there are so many closed shards."""
         sample, key = face.sample, f"{position:08d}"
         source = os.path.relpath(sample.image_path, self.index.path.parent)
@@ -291,69 +286,3 @@ class _Writer:
         )
         write_atomically(self.stage / DESCRIPTION, description.model_dump_json(indent=1) + "\n")
         return description
-
-
-def _shard_stem(code: int, pair: tuple[str, str], pairs: Sequence[tuple[str, str]]) -> str:
-    """What the names of a partition's tar files begin with; letters, digits, - and _ only."""
-
-    def plain(pair: tuple[str, str]) -> str:
-        return re.sub(r"[^A-Za-z0-9_-]+", "_", "-".join(pair)).lstrip("-") or "faces"
-
-    stem = plain(pair)
-    return stem if [plain(other) for other in pairs].count(stem) == 1 else f"{stem}-{code}"
-
-
-class _Shards:
-    """Tar files of one partition, one after the other.
-
-    Attributes:
-        done: those that are finished.
-    """
-
-    def __init__(self, folder: Path, stem: str, limit: int) -> None:
-        self.folder, self.stem, self.limit = folder, stem, limit
-        self.done: list[StoredFile] = []
-        self._open()
-
-    def add(self, key: str, photo: bytes, ending: str, label: dict[str, Any]) -> tuple[int, int]:
-        """Add a face; gives the tar file's number among these, and where in it the photo begins."""
-        text = json.dumps(label, separators=(",", ":")).encode()
-        needed = sum(_BLOCK + len(data) + -len(data) % _BLOCK for data in (photo, text))
-        if self.size and self.size + needed + 2 * _BLOCK > self.limit:
-            self._finish()
-            self._open()
-        offset = self._member(key + ending, photo)
-        self._member(f"{key}.json", text)
-        return len(self.done), offset
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._finish()
-        self.file.close()
-
-    def _open(self) -> None:
-        self.path = self.folder / f"{self.stem}-{len(self.done):06d}.tar"
-        self.file = self.path.open("wb")
-        self.hash, self.size = hashlib.sha256(), 0
-
-    def _member(self, name: str, data: bytes) -> int:
-        """Write a header and the data in whole blocks; gives where the data begins."""
-        member = tarfile.TarInfo(name)
-        member.size = len(data)
-        self._write(member.tobuf(tarfile.USTAR_FORMAT))
-        offset = self.size
-        self._write(data + bytes(-len(data) % _BLOCK))
-        return offset
-
-    def _write(self, data: bytes) -> None:
-        self.file.write(data)
-        self.hash.update(data)
-        self.size += len(data)
-
-    def _finish(self) -> None:
-        self._write(bytes(2 * _BLOCK))
-        self.file.close()
-        self.done.append(StoredFile(name=self.path.name, bytes=self.size, sha256=self.hash.hexdigest()))
