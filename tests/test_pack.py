@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import pickle
+import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -23,6 +27,7 @@ from fanlight.data.opening import find_problems, open_faces
 from fanlight.data.pack import Pack
 from fanlight.data.packing import PackOptions, write_pack
 from fanlight.data.pts import write_pts
+from fanlight.data.shard_writer import shard_stems
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, transform
 from fanlight.image import read_image, write_image
@@ -188,11 +193,34 @@ def test_crops_that_reach_further_are_refused(tmp_path: Path, index: Index, five
     wild = AugmentSettings(geometry=GeometrySettings(shift=0.2))
     pack = Pack.open(tmp_path / "cut")
     with pytest.raises(
-        InputError, match=r"cut at 3\.64 times the face box, and these crops reach 4\.5.*--margin 2\.47"
+        InputError, match=r"cut at 3\.64 times the face box, and these crops reach 4\.5.*--margin 2\.48"
     ):
         FaceDataset(pack, five, CropRule(), 64, Augmentation(wild, 64, five.mirror))
-    with pytest.raises(InputError, match=r"--margin 2\.20"):
-        FaceDataset(pack, five, CropRule(scale=4.0), 64)
+    for rule, margin in (
+        (CropRule(scale=4.0), r"2\.20"),
+        (CropRule(scale=3.6376), r"2\.01"),  # 2.0007 of the usual side, so 2.00 would not do
+        (CropRule(scale=3.0, shift_y=-0.45), r"2\.15"),  # 3 + 2 * 0.45, so 2.145
+    ):
+        with pytest.raises(InputError, match=f"--margin {margin},"):
+            FaceDataset(pack, five, rule, 64)
+    FaceDataset(pack, five, CropRule(scale=2 * CropRule().scale), 64)  # as far as photos go
+
+
+def test_crops_by_the_larger_side_of_a_box_reach_further(tmp_path: Path, five: Markup) -> None:
+    """Of a box of 240 x 160 px the larger side is 1.2 times the mean."""
+    boxes = np.array([[0.0, 0.0, 200.0, 200.0], [10.0, 20.0, 250.0, 180.0]])
+    rule = CropRule(scale=2.0, measure="max")
+    assert rule.reach(boxes) == pytest.approx([2.0, 2.4])
+    assert CropRule(scale=2.0, shift_x=0.1).reach(boxes, motion=1.5) == pytest.approx([3.2, 3.24])
+    [face] = large_faces(tmp_path, ((1700, 1500),))
+    left, top, right, bottom = face.face_box
+    wide = replace(face, face_box=(left - 20, top + 20, right + 20, bottom - 20))
+    Index.write(tmp_path / "wide.tsv", [wide])
+    write_pack(Index.read(tmp_path / "wide.tsv"), five, tmp_path / "wide", RAW)
+    pack = Pack.open(tmp_path / "wide")
+    FaceDataset(pack, five, CropRule(scale=3.2), 64)
+    with pytest.raises(InputError, match=r"these crops reach 3\.84 times: pack with --margin 2\.12"):
+        FaceDataset(pack, five, CropRule(scale=3.2, measure="max"), 64)
 
 
 def test_a_turned_photo_keeps_its_bytes_and_its_orientation(tmp_path: Path) -> None:
@@ -282,6 +310,8 @@ def test_partitions_of_like_names_get_shards_of_their_own(tmp_path: Path) -> Non
     assert [shard.name for shard in pack.description.shards] == names
     assert pack.partitions() == {"a b/x": 1, "a.b/x": 1, "c/d/x": 1}
     assert pack.select(["a.b/x"]).name(0) == "val 1.png"
+    likes = [("a b", "x"), ("a.b", "x"), ("a_b", "x-1"), ("B", "y"), ("b", "y")]
+    assert shard_stems(likes) == ["a_b-x-0", "a_b-x-1", "a_b-x-1-2", "B-y-3", "b-y-4"]
 
 
 # ---------------------------------------------------------------------------- what is wrong
@@ -325,11 +355,60 @@ def test_folders_that_are_no_packs_are_refused(tmp_path: Path, index: Index, fiv
         ('"faces.npy"', '"../faces.npy"', "does not describe a pack"),
         ('"faces": 23', '"faces": 24', "not the table of 24 faces"),
         ('"right_eye",', "", "does not describe a pack"),
+        (
+            '"landmarks.npy"',
+            '"other.npy"',
+            r"its tables should be faces\.npy, landmarks\.npy and sources\.txt",
+        ),
+        ("dots-val-000000.tar", "dots-train-000000.tar", r"should be \.tar files of different names"),
+        ('"margin": 2.0', '"margin": "nan"', r"photos\.margin: Input should be a finite number"),
     ):
         assert old in text
         (tmp_path / "pack" / "pack.json").write_text(text.replace(old, new, 1))
         with pytest.raises(InputError, match=words):
             open_faces(tmp_path / "pack")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("shard", 2), ("bytes", -5), ("offset", 2**63 - 10), ("source", 10**6), ("partition", -1)],
+)
+def test_a_table_that_names_what_is_not_there_is_refused(
+    pack: Pack, tmp_path: Path, column: str, value: int
+) -> None:
+    folder = shutil.copytree(pack.where, tmp_path / "pack")
+    table = np.load(folder / "faces.npy")
+    table[column][3] = value
+    np.save(folder / "faces.npy", table)
+    with pytest.raises(InputError, match="names what the pack does not hold: pack the data anew"):
+        Pack.open(folder)
+
+
+def npy(shape: tuple[int, ...], kind: str = "|u1") -> bytes:
+    """A NumPy file's header, whatever follows."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"garbage", "magic string"),
+        (npy((1,), "|O"), "object of the shape"),
+        (npy((5, 5)), r"uint8 of the shape \(5, 5\)"),
+        (npy((5, 5, 3), "<f8"), "float64"),
+        (npy((10**12, 1000, 3)), "cannot reshape"),  # no memory is taken on its word
+    ],
+)
+def test_raw_photos_are_not_believed(pack: Pack, tmp_path: Path, data: bytes, words: str) -> None:
+    folder = shutil.copytree(pack.where, tmp_path / "pack")
+    row = np.load(folder / "faces.npy")[3]
+    with (folder / "dots-train-000000.tar").open("r+b") as shard:
+        shard.seek(row["offset"])
+        shard.write(data)
+    with pytest.raises(InputError, match=rf"train 3\.png: no photo of raw pixels \(.*{words}"):
+        Pack.open(folder).photo(3)
 
 
 def test_another_mark_up_is_refused(pack: Pack) -> None:
@@ -350,6 +429,21 @@ def test_a_failed_packing_leaves_nothing_behind(tmp_path: Path, five: Markup) ->
     (tmp_path / "pack" / "mine").touch()
     with pytest.raises(InputError, match="is there already"):
         write_pack(index, five, tmp_path / "pack", PackOptions())
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="macOS does not take room beforehand")
+def test_a_full_disk_is_told_before_tables_are_filled(
+    tmp_path: Path, index: Index, five: Markup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map that is written to when the disk is full would kill the process without a word."""
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(InputError, match=r"cannot write the data set: .*No space left"):
+        write_pack(index, five, tmp_path / "pack", RAW)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_all_impossible_options_are_told() -> None:

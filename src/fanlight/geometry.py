@@ -69,6 +69,23 @@ class CropRule:
         y = (top + bottom) / 2 + self.shift_y * height
         return x, y, self.scale * size
 
+    def reach(self, boxes: ArrayLike, motion: float = 1.0) -> Floats:
+        """How far crops reach: the side of the square about each box's own centre that holds its crop.
+
+        Args:
+            boxes: (N, 4) left, top, right, bottom.
+            motion: side of the square that holds a crop wherever augmentation moves it, over the crop's side.
+
+        Returns:
+            (N,), over the mean of the box's width and height: by the default rule ``scale * motion``.
+        """
+        boxes = np.asarray(boxes, np.float64)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        mean = sides.mean(1)
+        size = mean if self.measure == "mean" else sides.max(1)
+        away = (sides * np.abs((self.shift_x, self.shift_y))).max(1)
+        return (self.scale * motion * size + 2 * away) / mean
+
 
 @dataclass(frozen=True)
 class Motion:

@@ -72,12 +72,8 @@ class FaceDataset(Dataset[Batch]):
             raise InputError(
                 f"{faces.where}: no faces are left: choose at least one partition that holds some"
             )
-        reach = crop_rule.scale * (augmentation.settings.geometry.reach if augmentation else 1.0)
-        if reach > faces.reach:
-            raise InputError(
-                f"{faces.where}: photos were cut at {faces.reach:.3g} times the face box, and these crops reach "
-                f"{reach:.3g} times: pack with --margin {reach / CropRule().scale:.2f}, or vary crops less"
-            )
+        if math.isfinite(faces.reach):
+            _check_reach(faces, crop_rule, augmentation)
         self.faces = faces
         self.markup = markup
         self.crop_rule = crop_rule
@@ -194,6 +190,18 @@ class FaceDataset(Dataset[Batch]):
         photo, to_photo = self.faces.photo(position, reduce)
         back = invert(to_photo)
         return photo, np.column_stack([matrix[:, :2] @ back[:, :2], transform(matrix, back[:, 2])])
+
+
+def _check_reach(faces: Faces, rule: CropRule, augmentation: Augmentation | None) -> None:
+    """Refuse crops of which a part was cut off when the photos were packed."""
+    motion = augmentation.settings.geometry.reach if augmentation else 1.0
+    reach = rule.reach(faces.face_boxes, motion).max()
+    if reach > faces.reach * (1 + 1e-9):  # a margin that fits exactly is enough
+        margin = math.ceil(100 * reach / CropRule().scale - 1e-6) / 100
+        raise InputError(
+            f"{faces.where}: photos were cut at {faces.reach:.3g} times the face box, and these crops reach "
+            f"{reach:.3g} times: pack with --margin {margin:.2f}, or vary crops less"
+        )
 
 
 class EpochSampler(Sampler[list[Key]]):

@@ -144,9 +144,10 @@ class Pack(Faces):
         """Read the photo of a face, at a fraction of its size where that is faster."""
         row = self._table[self._rows[position]]
         data = self._read(int(row["shard"]), int(row["offset"]), int(row["bytes"]))
+        name = f"{self.where}: {self._source(position)}"
         if self.description.photos.format == "raw":
-            return np.lib.format.read_array(io.BytesIO(data)), np.eye(2, 3)
-        return decode_image_reduced(data, f"{self.where}: {self._source(position)}", reduce)
+            return _raw_photo(data, name), np.eye(2, 3)
+        return decode_image_reduced(data, name, reduce)
 
     def landmarks(self, position: int) -> NDArray[np.float32]:
         """The landmarks of a face, in px of its packed photo."""
@@ -210,7 +211,7 @@ class Pack(Faces):
 
     def _source(self, position: int) -> str:
         start = int(self._table["source"][self._rows[position]])
-        return self._sources[start : self._sources.find(b"\n", start)].decode()
+        return self._sources[start : self._sources.find(b"\n", start)].decode(errors="replace")
 
     def _read(self, shard: int, offset: int, size: int) -> bytes:
         for attempt in range(_ATTEMPTS):
@@ -255,14 +256,12 @@ class Pack(Faces):
                 f"{where}: {LANDMARKS} does not hold {points} points for each face: pack the data anew"
             )
         sizes = np.array([shard.bytes for shard in about.shards])
-        shards, codes = table["shard"], table["partition"]
-        fits = shards.min() >= 0 and shards.max() < len(sizes) and codes.min() >= 0
-        fits = fits and codes.max() < len(about.partitions) and table["offset"].min() >= 0
-        fits = fits and (table["offset"] + table["bytes"] <= sizes[shards]).all()
+        numbers = {"shard": len(sizes), "partition": len(about.partitions), "source": len(self._sources)}
+        fits = all(0 <= table[name].min() <= table[name].max() < end for name, end in numbers.items())
+        fits = fits and min(table["offset"].min(), table["bytes"].min()) >= 0
+        fits = fits and (table["offset"] <= sizes[table["shard"]] - table["bytes"]).all()
         if not fits:
-            raise InputError(
-                f"{where}: {FACES} names photos that lie in no shard: look at the pack by fanlight data check"
-            )
+            raise InputError(f"{where}: {FACES} names what the pack does not hold: pack the data anew")
 
     def __getstate__(self) -> dict[str, Any]:
         maps = ("_table", "_landmarks", "_sources")
@@ -271,6 +270,25 @@ class Pack(Faces):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._map()
+
+
+def _raw_photo(data: bytes, name: str) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) of a NumPy file, which is not believed: it may come from anywhere.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    file = io.BytesIO(data)
+    try:
+        np.lib.format.read_magic(file)
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        if by_columns or dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+            raise ValueError(f"{dtype} of the shape {shape}")
+        return np.frombuffer(data, np.uint8, offset=file.tell()).reshape(shape).copy()
+    except ValueError as error:
+        raise InputError(
+            f"{name}: no photo of raw pixels ({error}): look at the pack by fanlight data check"
+        ) from None
 
 
 def _mapped(path: Path) -> NDArray[Any]:

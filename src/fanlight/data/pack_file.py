@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fanlight.errors import InputError
 from fanlight.markup import Markup
@@ -46,6 +46,7 @@ class _Strict(BaseModel):
 
 
 Count = Annotated[int, Field(ge=0)]
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class StoredFile(_Strict):
@@ -83,8 +84,8 @@ class Photos(_Strict):
     format: PhotoFormat
     quality: int
     size: int
-    margin: float
-    reach: float
+    margin: Length
+    reach: Length
     cut: Count
     kept: Count
 
@@ -115,6 +116,15 @@ class Description(_Strict):
     source_sha256: str
     tables: list[StoredFile]
     shards: list[StoredFile]
+
+    @model_validator(mode="after")
+    def _each_file_once(self) -> Self:
+        if sorted(table.name for table in self.tables) != sorted((FACES, LANDMARKS, SOURCES)):
+            raise ValueError(f"its tables should be {FACES}, {LANDMARKS} and {SOURCES}")
+        shards = {shard.name for shard in self.shards if shard.name.endswith(".tar")}
+        if len(shards) != len(self.shards):
+            raise ValueError("its shards should be .tar files of different names")
+        return self
 
     @classmethod
     def parse(cls, data: bytes, where: str) -> Description:
@@ -167,5 +177,5 @@ def mismatch(path: Path, stored: StoredFile, content: bool) -> str | None:
 def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         fault = error.errors()[0]
-        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        return ": ".join(filter(None, [".".join(map(str, fault["loc"])), fault["msg"]]))
     return str(error)

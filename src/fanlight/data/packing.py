@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ from fanlight.data.pack_file import (
     StoredFile,
 )
 from fanlight.data.pts import read_pts
-from fanlight.data.shard_writer import ShardWriter, shard_stem
+from fanlight.data.shard_writer import ShardWriter, shard_stems
 from fanlight.data.stage import staged_folder
 from fanlight.data.tsv import write_atomically
 from fanlight.errors import InputError
@@ -108,9 +109,9 @@ def write_pack(
     with staged_folder(out) as stage:
         writer = _Writer(stage, index, markup, options)
         done = 0
-        for code, pair in enumerate(writer.partitions):
+        stems = shard_stems(writer.partitions)
+        for code, (pair, stem) in enumerate(zip(writer.partitions, stems, strict=True)):
             positions = index.members("/".join(pair))
-            stem = shard_stem(code, pair, writer.partitions)
             with ShardWriter(stage, stem, options.shard_mib << 20) as shards:
                 for position, face in _in_order(lambda p: pack_face(index[p], options), positions.tolist()):
                     writer.add(position, code, face, shards, len(writer.shards))
@@ -211,6 +212,15 @@ def _in_order(
         pool.shutdown(cancel_futures=True)
 
 
+def _new_table(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A table to fill in any order, on room that is taken now: a disk that is full kills who writes to a map."""
+    table = open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return table
+
+
 @dataclass
 class _Writer:
     """Fills the tables of a pack."""
@@ -227,8 +237,8 @@ class _Writer:
         count, points = len(self.index), self.markup.count
         names = self.index.partitions()
         self.partitions = [(name.rpartition("/")[0], name.rpartition("/")[2]) for name in names]
-        self.table = open_memmap(self.stage / FACES, "w+", FACE, (count,))
-        self.landmarks = open_memmap(self.stage / LANDMARKS, "w+", np.float32, (count, points, 2))
+        self.table = _new_table(self.stage / FACES, FACE, (count,))
+        self.landmarks = _new_table(self.stage / LANDMARKS, np.dtype(np.float32), (count, points, 2))
         self.sources: list[str] = [""] * count
 
     def add(self, position: int, code: int, face: PackedFace, shards: ShardWriter, before: int) -> None:

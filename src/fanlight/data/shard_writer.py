@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -15,14 +16,20 @@ from fanlight.data.pack_file import StoredFile
 _BLOCK = 512  # of a tar file
 
 
-def shard_stem(code: int, pair: tuple[str, str], pairs: Sequence[tuple[str, str]]) -> str:
-    """What the names of a partition's tar files begin with; letters, digits, - and _ only."""
+def shard_stems(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """What the names of each partition's tar files begin with; letters, digits, - and _ only.
 
-    def plain(pair: tuple[str, str]) -> str:
-        return re.sub(r"[^A-Za-z0-9_-]+", "_", "-".join(pair)).lstrip("-") or "faces"
-
-    stem = plain(pair)
-    return stem if [plain(other) for other in pairs].count(stem) == 1 else f"{stem}-{code}"
+    No two are the same, even where capital letters do not count, as on macOS and Windows.
+    """
+    plain = [re.sub(r"[^A-Za-z0-9_-]+", "_", "-".join(pair)).lstrip("-") or "faces" for pair in pairs]
+    wanted, taken = Counter(stem.lower() for stem in plain), set[str]()
+    stems = []
+    for code, stem in enumerate(plain):
+        while wanted[stem.lower()] > 1 or stem.lower() in taken:
+            stem = f"{stem}-{code}"
+        taken.add(stem.lower())
+        stems.append(stem)
+    return stems
 
 
 class ShardWriter:
