@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,6 +19,7 @@ from fanlight.device import Team
 from fanlight.errors import InputError
 from fanlight.learner import Learner
 from fanlight.model import FAN, FANOptions
+from fanlight.sync_norm import SyncBatchNorm
 from painted import make_index
 from runs import MODEL, PLAIN, assert_close, final_weights, make_recipe, rows_of, run
 
@@ -162,8 +164,18 @@ class Compiled:
         return compiled
 
 
-def test_a_compiled_network_is_compared_once(data: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison leaves running statistics alone; what it cannot know is whether later steps are right."""
+def test_a_compiled_network_is_compared_once_at_each_size(
+    data: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch compiles anew for crops of another size, and the comparison leaves running statistics alone."""
+    model = FAN(FANOptions(points=5, **MODEL))  # type: ignore[arg-type]
+    calls: list[int] = []
+    model.register_forward_hook(lambda _, given, __: calls.append(given[0].shape[-1]))
+    monkeypatch.setattr(torch, "compile", Compiled())
+    network = CompiledNetwork(model, model, torch.float32)
+    for side in (32, 32, 64, 64, 32):
+        network(torch.rand(2, 3, side, side))
+    assert calls == [32, 32, 32, 64, 64, 64, 32]  # the first of each size twice
     monkeypatch.setattr(torch, "compile", Compiled(1.001))
     compared = after_steps(data, 3, train={"compile": True})
     assert compared["bn1.num_batches_tracked"] == 3
@@ -189,6 +201,23 @@ def test_a_machine_that_cannot_compile_is_told_so(monkeypatch: pytest.MonkeyPatc
     network = CompiledNetwork(model, model, torch.float32)
     with pytest.raises(InputError, match=r"\(no compiler\).*g\+\+.*train\.compile = false"):
         network(torch.zeros(1, 3, 32, 32))
+
+
+# ------------------------------------------------------------------ batch norm of all processes
+
+
+def test_synchronised_norms_round_as_pytorchs_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 a mean far from zero would cost two digits if scale and shift were rounded, too."""
+    monkeypatch.setattr(dist, "get_world_size", lambda: 1)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "all_reduce", lambda values: None)
+    numbers = torch.Generator().manual_seed(0)
+    images = (100 + 3 * torch.randn(4, 8, 16, 16, generator=numbers)).bfloat16()
+    own, theirs = SyncBatchNorm(8), nn.BatchNorm2d(8)
+    found = own(images)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), theirs(images).float(), rtol=0.01, atol=0.01)
+    torch.testing.assert_close(own.running_var, theirs.running_var)
 
 
 # ------------------------------------------------------------------ no waiting

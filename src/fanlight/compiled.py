@@ -13,7 +13,7 @@ TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 0.2, torch.float16: 0.2}
 
 
 class CompiledNetwork:
-    """Compiles a network, and compares its first heatmaps with those of the network itself.
+    """Compiles a network, and compares its first heatmaps of each size with those of the network itself.
 
     Args:
         network: what is compiled: the model, or the model wrapped to run in several processes.
@@ -23,15 +23,15 @@ class CompiledNetwork:
 
     def __init__(self, network: nn.Module, model: FAN, precision: torch.dtype) -> None:
         self._compiled, self._model, self._tolerance = torch.compile(network), model, TOLERANCE[precision]
-        self._checked = False
+        self._checked = set[int]()  # sides of crops; each is compiled anew
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """See ``FAN``.
 
         Raises:
-            InputError: the first time: it cannot be compiled, or computes something else.
+            InputError: the first time, or at another size: it cannot be compiled, or computes something else.
         """
-        if self._checked:
+        if images.shape[-1] in self._checked:
             return self._compiled(images)
         from torch._dynamo.exc import TorchDynamoException  # a second to import, needed by those who compile
 
@@ -44,7 +44,7 @@ class CompiledNetwork:
                 "on CPUs, and Triton on GPUs; install it, or set train.compile = false"
             ) from error
         self._check(images, heatmaps)
-        self._checked = True
+        self._checked.add(images.shape[-1])
         return heatmaps
 
     @torch.no_grad()

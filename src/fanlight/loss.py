@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from fanlight.errors import InputError
 from fanlight.heatmap import Decoder, encode
@@ -38,6 +39,7 @@ class _WeightedSquares(torch.autograd.Function):
         return torch.linalg.vecdot(weighted.flatten(1), difference.flatten(1)) / ctx.cells
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (weighted,) = ctx.saved_tensors
         return weighted * (2 / ctx.cells * gradient)[:, None, None, None], None, None

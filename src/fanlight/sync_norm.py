@@ -37,8 +37,8 @@ class SyncBatchNorm(nn.BatchNorm2d):
         mean, variance = self._statistics(input)
         self._follow(mean, variance, dist.get_world_size() * input.numel() // input.shape[1])
         scale = self.weight * (variance + self.eps).rsqrt()
-        shift = self.bias - mean * scale
-        return input * _per_channel(scale, input) + _per_channel(shift, input)
+        shift = self.bias - mean * scale  # in float32, as is the sum: they may all but cancel
+        return (input * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
 
     def _statistics(self, input: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance over all processes, both (C,) float32."""
@@ -76,7 +76,3 @@ class _SumOverProcesses(torch.autograd.Function):
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         return total
-
-
-def _per_channel(values: Tensor, images: Tensor) -> Tensor:
-    return values.to(images.dtype)[:, None, None]
