@@ -198,6 +198,8 @@ def test_what_cannot_be_gone_on_with_is_refused(data: Index, tmp_path: Path) -> 
     last = tmp_path / "checkpoints" / "last.ckpt"
     with pytest.raises(InputError, match=r"model is now .*, and was "):
         run(make_recipe(data, model={"stacks": 2}), data, tmp_path, resume=True)
+    with pytest.raises(InputError, match=r"data\.repeat is now \{'dots/train': 2\}, and was \{\}"):
+        run(make_recipe(data, data={"repeat": {"dots/train": 2}}), data, tmp_path, resume=True)
     last.write_bytes(outcome.best.read_bytes())
     with pytest.raises(InputError, match="holds no training state"):
         run(recipe, data, tmp_path, resume=True)

@@ -287,6 +287,7 @@ class _Training:
         same = {
             "data.train": ("data", "train"),
             "data.val": ("data", "val"),
+            "data.repeat": ("data", "repeat"),
             "data.shuffle": ("data", "shuffle"),
             "data.window": ("data", "window"),
             "train.batch_size": ("train", "batch_size"),
