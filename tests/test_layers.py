@@ -26,7 +26,7 @@ LAYERS = (
     "data.archives data",
     # a run's settings, and networks in use
     "recipe_file faults config device checkpoint models network metadata onnx_network detectors detect",
-    "detector_fit predict results clips export compat",
+    "detector_fit predict results clips export convert compat",
     # judging and training
     "judging optimise run loaders sync_norm compiled learner train",
     # what people touch
@@ -34,7 +34,7 @@ LAYERS = (
 )
 ORDER = [f"fanlight.{name}".removesuffix(".__init__") for layer in LAYERS for name in layer.split()]
 
-LIGHT = ("fanlight.predict", "fanlight.export", "fanlight.compat")
+LIGHT = ("fanlight.predict", "fanlight.export", "fanlight.convert", "fanlight.compat")
 HEAVY = ("fanlight.data", "fanlight.train")
 
 

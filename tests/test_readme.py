@@ -31,7 +31,7 @@ from fanlight.model import FAN, PRESETS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Their commands run, or are parsed at least.
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("flow", "markup", "packs", "devices")))
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("flow", "markup", "packs", "devices", "convert")))
 TINY = (
     *("model.preset=fan1_narrow", "model.features=8", "model.stem_features=4", "model.input_size=64"),
     *("train.epochs=1", "train.batch_size=8", "train.workers=0", "schedule.clock=epochs"),
@@ -116,7 +116,10 @@ def test_command_takes_these_words(page: str, line: str) -> None:
     "command",
     [
         [],
-        *([c] for c in ("train", "eval", "compare", "predict", "export", "serve", "models", "data")),
+        *(
+            [c]
+            for c in ("train", "eval", "compare", "predict", "export", "convert", "serve", "models", "data")
+        ),
         *(["data", c] for c in ("check", "show", "pack", "synth", "prepare", "fit-crop")),
     ],
 )

@@ -134,6 +134,22 @@ def save_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint) -> Path:
     return path
 
 
+def check_sums(path: Path) -> None:
+    """Refuse a damaged zip archive before PyTorch reads it.
+
+    PyTorch checks no sums, and takes whatever lies in memory for an entry that is marked as a folder.
+
+    Raises:
+        InputError: an entry has changed.
+        zipfile.BadZipFile: it is no zip archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        odd = [entry.filename for entry in archive.infolist() if entry.external_attr & 0x10]
+        damaged = odd[0] if odd else archive.testzip()
+    if damaged:
+        raise InputError(f"{path}: damaged ({damaged} has changed): copy it again, or make it anew")
+
+
 def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     """Read a checkpoint, without executing code.
 
@@ -144,12 +160,7 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     if not path.exists():
         raise InputError(f"{path}: no such checkpoint")
     try:
-        with zipfile.ZipFile(path) as archive:
-            # torch checks no sums, and takes whatever lies in memory for an entry that is marked as a folder
-            odd = [entry.filename for entry in archive.infolist() if entry.external_attr & 0x10]
-            damaged = odd[0] if odd else archive.testzip()
-        if damaged:
-            raise InputError(f"{path}: damaged ({damaged} has changed): copy or train it again")
+        check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise

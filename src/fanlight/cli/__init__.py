@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from fanlight import __version__
-from fanlight.cli import compare, data, evaluate, export, models, predict, serve, train
+from fanlight.cli import compare, convert, data, evaluate, export, models, predict, serve, train
 from fanlight.cli.console import err, out
 from fanlight.errors import InputError
 
@@ -26,6 +26,7 @@ app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
 app.command("models")(models.models)
 app.command("export")(export.export)
+app.command("convert")(convert.convert)
 app.command("serve")(serve.serve)
 app.add_typer(data.app, name="data")
 

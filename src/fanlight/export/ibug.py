@@ -16,6 +16,7 @@ from fanlight.network import TorchNetwork
 
 POINTS = 68  # what the layout takes for granted
 STEM_FEATURES = 64
+LABELS_OFFSET_PX = 0.5  # its labels are those of .pts files less 1, ours less 0.5
 
 
 def export_ibug(checkpoint: Checkpoint, path: str | PathLike[str], faces: ExampleFaces) -> Exported:
@@ -27,9 +28,9 @@ def export_ibug(checkpoint: Checkpoint, path: str | PathLike[str], faces: Exampl
     - Its crop is rounded to whole source pixels and 1 px larger, and shrunk without a low-pass filter.
     - Its decoder takes the plain centroid over a disc (our ``border = "cut"``), which is pulled inwards near the
       crop's border; a heatmap without a positive cell gives the crop's corner, not the cell of its peak.
-    - Its landmarks are in the convention of the labels that the network learnt from. With networks of fanlight
-      that is the continuous one (the first pixel's centre is 0.5, 0.5); those that come with the package give
-      0.5 px less in x and y.
+    - Its landmarks are in the convention of the labels that the network learnt from, because it has no place for
+      an offset. With networks of fanlight that is the continuous one (the first pixel's centre is 0.5, 0.5); those
+      that come with the package, and those that ``fanlight.convert`` made of them, give 0.5 px less in x and y.
 
     Args:
         checkpoint: the network.
@@ -75,7 +76,7 @@ def _plain(values: torch.Tensor) -> torch.Tensor:
 def _notes(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
     """How to load the file, and what its landmarks mean."""
     options, crop, decoder = checkpoint.options, checkpoint.crop, checkpoint.decoder
-    shift_x, shift_y = checkpoint.offset_image
+    x, y = checkpoint.offset_image
     notes = [
         "load it with:\n"
         "  from types import SimpleNamespace\n"
@@ -88,8 +89,9 @@ def _notes(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
         f"      stem_pool_kernel_size={options.stem_pool}))\n"
         f"  config = FANPredictor.create_config(gamma={decoder.gamma:g}, radius={decoder.radius:g})\n"
         '  predictor = FANPredictor(device="cpu", model=model, config=config)',
-        f"its landmarks plus ({shift_x:g}, {shift_y:g}) are continuous (the first pixel's centre is 0.5, 0.5); "
-        "the package's own networks give 0.5 px less than that in x and y",
+        f"its landmarks plus ({x:g}, {y:g}) are continuous (the first pixel's centre is 0.5, 0.5), and plus "
+        f"({x - LABELS_OFFSET_PX:g}, {y - LABELS_OFFSET_PX:g}) they are what the package's own networks give, "
+        f"which is {LABELS_OFFSET_PX:g} px less",
     ]
     if crop.measure != "mean" or crop.shift_x or crop.shift_y:
         notes.append(

@@ -1,0 +1,147 @@
+"""Weights of ibug.face_alignment and face-alignment as checkpoints of fanlight.
+
+Their networks have the tensors of ours. What the tensors do not show is known by the names of the published files,
+or has to be given: above all the pooling, since weights fit either kind without complaint and work with one only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from fanlight.checkpoint import Checkpoint
+from fanlight.convert.layout import fitting, recognise
+from fanlight.convert.reading import read_weights
+from fanlight.errors import InputError
+from fanlight.export.ibug import LABELS_OFFSET_PX
+from fanlight.geometry import CropRule
+from fanlight.heatmap import Decoder
+from fanlight.markup import Markup
+from fanlight.model import FANOptions, Pooling
+
+Package = Literal["ibug", "face-alignment"]
+
+CROPS: dict[Package, CropRule] = {
+    "ibug": CropRule(scale=1 / 0.55),
+    "face-alignment": CropRule(
+        scale=2 * 200 / 195, shift_y=-0.12
+    ),  # 200 (w + h) / 195, for boxes of its s3fd
+}
+
+
+class Published(NamedTuple):
+    """Files that one of the packages comes with, by their names."""
+
+    pattern: str
+    pooling: Pooling
+    crop: Package
+
+
+PUBLISHED = (
+    Published(r"2dfan(?P<stacks>2)(_alt)?\.pth", "max", "ibug"),
+    Published(r"2dfan(?P<stacks>4)\.pth", "average", "ibug"),
+    Published(
+        r"2DFAN-?(?P<stacks>[1-4])(-[0-9a-f]{8,})?\.(pth\.tar|pth|pt|zip)", "average", "face-alignment"
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What the tensors of a network do not show.
+
+    Attributes:
+        pooling: ``max`` or ``average``; None where the file's name is to say it.
+        crop: the package whose crop rule suits the network; None where the file's name is to say it, and that of
+            ibug.face_alignment otherwise.
+        markup: names of its landmarks.
+        offset_px: what to add to its landmarks in image px, in x and y, to reach the continuous convention.
+        input_size: side of its crops in px.
+        stem_stride: stride of its first convolution.
+        stem_pool: pooling inside its stem, 1 for none.
+    """
+
+    pooling: Pooling | None = None
+    crop: Package | None = None
+    markup: str = "ibug68"
+    offset_px: float = LABELS_OFFSET_PX
+    input_size: int = 256
+    stem_stride: int = 2
+    stem_pool: int = 2
+
+
+def convert(path: str | PathLike[str], unseen: Unseen | None = None, trust: bool = False) -> Checkpoint:
+    """Make a checkpoint of a file of weights.
+
+    Its decoder is the plain centroid of ibug.face_alignment, with which its networks were trained, so that
+    landmarks are that package's, moved by the offset.
+
+    Args:
+        path: a state dict, a TorchScript archive, or a checkpoint of the public FAN training code, of which the
+            best snapshot is taken.
+        unseen: what the tensors do not show.
+        trust: run code from the file where it cannot be read otherwise.
+
+    Raises:
+        InputError: the file cannot be read, holds no whole Face Alignment Network, or its pooling is not known.
+    """
+    path, unseen = Path(path), unseen or Unseen()
+    tensors = read_weights(path, trust)
+    try:
+        shape = recognise(tensors)
+        named = _published(path.name, shape.stacks)
+        pooling = unseen.pooling or (named.pooling if named else None)
+        options = FANOptions(
+            **asdict(shape),
+            pooling=pooling or "max",
+            stem_stride=unseen.stem_stride,
+            stem_pool=unseen.stem_pool,
+            input_size=unseen.input_size,
+        )
+        weights = fitting(tensors, options)
+    except InputError as error:
+        raise InputError(f"{path}: {error}", error.problems) from None
+    if pooling is None:
+        raise InputError(
+            f"{path}: pools by maximum or by average? Its tensors fit both, but work with one only, and its name "
+            "is not that of a published file: add --pooling max for weights of ibug.face_alignment or its "
+            "training code (except 2dfan4), --pooling average for 2dfan4 and those of face-alignment"
+        )
+    crop = unseen.crop or (named.crop if named else "ibug")
+    return Checkpoint(
+        options,
+        weights,
+        _markup(path, unseen.markup, options.points),
+        Decoder(border="cut"),
+        CROPS[crop],
+        offset_image=(unseen.offset_px, unseen.offset_px),
+        provenance={
+            "fanlight": version("fanlight"),
+            "converted_from": path.name,
+            "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        },
+    )
+
+
+def _published(name: str, stacks: int) -> Published | None:
+    """The published file of that name, if it has as many stacks as its name says."""
+    for file in PUBLISHED:
+        match = re.fullmatch(file.pattern, name)
+        if match and int(match["stacks"]) == stacks:
+            return file
+    return None
+
+
+def _markup(path: Path, name: str, points: int) -> Markup:
+    markup = Markup.load(name)
+    if markup.count != points:
+        raise InputError(
+            f"{path}: its network has {points} points, and the mark-up {markup.name} {markup.count}: name another "
+            "with --markup"
+        )
+    return markup

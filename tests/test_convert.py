@@ -1,0 +1,448 @@
+"""Weights of other packages as checkpoints: every layout they come in, and back again."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from typer.testing import CliRunner, Result
+
+from fanlight.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fanlight.cli import app
+from fanlight.convert import CROPS, Unseen, convert
+from fanlight.errors import InputError
+from fanlight.export import ExampleFaces, export_ibug
+from fanlight.geometry import CropRule
+from fanlight.heatmap import Decoder
+from fanlight.markup import Markup
+from fanlight.model import FAN, FANOptions, fan1, fan2, fan4
+from fanlight.network import TorchNetwork
+from fanlight.predict import Predictor
+from ibug_predictor import FANPredictor
+
+State = dict[str, Tensor]
+SMALL: dict[str, Any] = {"features": 16, "depth": 2, "input_size": 64}
+UNSEEN = Unseen(pooling="max", input_size=64)
+JIT = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
+
+def network(**changes: Any) -> FAN:
+    """An untrained network whose heatmaps have peaks, and whose statistics are not those of the start."""
+    torch.manual_seed(3)
+    model = FAN(FANOptions(**{**SMALL, **changes})).eval()
+    for name, values in model.state_dict().items():
+        if name.startswith("l") and name.endswith("weight"):
+            nn.init.normal_(values, std=0.3)
+        elif name.endswith(("running_mean", "running_var")):
+            values.add_(torch.rand_like(values))
+        elif name.endswith("num_batches_tracked"):
+            values.fill_(7)
+    return model
+
+
+def as_saved(model: FAN, path: Path) -> None:
+    torch.save(model.state_dict(), path)
+
+
+def as_data_parallel(model: FAN, path: Path) -> None:
+    state = OrderedDict((f"module.{name}", values) for name, values in model.state_dict().items())
+    torch.save({"state_dict": state, "epoch": 3}, path)
+
+
+def as_before_zip(model: FAN, path: Path) -> None:
+    torch.save(model.state_dict(), path, _use_new_zipfile_serialization=False)
+
+
+def as_torchscript(model: FAN, path: Path) -> None:
+    size = model.options.input_size
+    torch.jit.save(torch.jit.trace(model, torch.rand(1, 3, size, size), strict=False), path)
+
+
+def as_training_left_it(model: FAN, path: Path) -> None:
+    """As the public training code saves: snapshots, best first, with NumPy scalars and the optimiser."""
+    worse = {name: torch.zeros_like(values) for name, values in model.state_dict().items()}
+    optimiser = torch.optim.RMSprop(model.parameters(), lr=1e-3)
+    scores = {"val_weighted_macc": np.mean([0.5, 0.7]), "val_htm_mse_loss": np.float32(0.1), "epoch": 1.5}
+    best, last = (
+        {"model_state_dict": state, "optimiser_state_dict": optimiser.state_dict(), **scores}
+        for state in (model.state_dict(), worse)
+    )
+    torch.save({"last_snapshot": last, "best_snapshots": [best, last]}, path)
+
+
+LAYOUTS = (as_saved, as_data_parallel, as_before_zip, as_torchscript, as_training_left_it)
+
+
+def faces(size: int = 64) -> ExampleFaces:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    return ExampleFaces(pixels, "noise")
+
+
+def round_trip(model: FAN, write: Callable[[FAN, Path], None], folder: Path) -> None:
+    """From a file to a checkpoint with the same heatmaps, and back to the same tensors."""
+    write(model, folder / "theirs.pth")
+    options = model.options
+    unseen = Unseen(options.pooling, input_size=options.input_size)
+    path = save_checkpoint(folder / "ours.ckpt", convert(folder / "theirs.pth", unseen))
+    ours = load_checkpoint(path)
+    assert ours.options == options
+    images = torch.rand(1, 3, options.input_size, options.input_size)
+    with torch.no_grad():
+        for one, other in zip(ours.build()(images), model(images), strict=True):
+            assert torch.equal(one, other)
+    export_ibug(ours, folder / "back.pth", faces(options.input_size))
+    back, first = torch.load(folder / "back.pth", weights_only=True), model.state_dict()
+    assert list(back) == list(first)
+    assert all(torch.equal(back[name], first[name]) for name in first)
+
+
+@JIT
+@pytest.mark.parametrize("stacks", [1, 2, 4])
+@pytest.mark.parametrize("write", LAYOUTS)
+def test_there_and_back(write: Callable[[FAN, Path], None], stacks: int, tmp_path: Path) -> None:
+    round_trip(network(stacks=stacks, pooling="average" if stacks == 4 else "max"), write, tmp_path)
+
+
+@JIT
+@pytest.mark.parametrize("write", [as_saved, as_torchscript])
+def test_instance_norm_is_there_and_back(write: Callable[[FAN, Path], None], tmp_path: Path) -> None:
+    round_trip(network(norm="instance", stacks=2), write, tmp_path)
+
+
+@JIT
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [fan1(), fan2(), fan4()])
+@pytest.mark.parametrize("write", [as_training_left_it, as_torchscript])
+def test_full_size_is_there_and_back(
+    write: Callable[[FAN, Path], None], options: FANOptions, tmp_path: Path
+) -> None:
+    round_trip(network(**asdict(options)), write, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "entries", "parameters"),
+    [
+        ("2DFAN-1.pth.tar", FANOptions(stacks=1, pooling="average"), 334, 6_249_668),
+        ("2dfan2.pth", fan2(), 599, 12_106_504),
+        ("2dfan2_alt.pth", fan2(), 599, 12_106_504),
+        ("2dfan4.pth", fan4(), 1129, 23_820_176),
+        ("2DFAN4-0123456789.pth.tar", fan4(), 1129, 23_820_176),
+    ],
+)
+def test_published_files_are_known_by_their_names(
+    name: str, options: FANOptions, entries: int, parameters: int, tmp_path: Path
+) -> None:
+    with torch.device("meta"):
+        model = FAN(options)
+    shapes = {key: (values.shape, values.dtype) for key, values in model.state_dict().items()}
+    state = {key: torch.zeros((), dtype=kind).expand(shape) for key, (shape, kind) in shapes.items()}
+    torch.save(state, tmp_path / name)  # names and shapes, in little space
+    found = convert(tmp_path / name)
+    assert found.options == options
+    assert {key: (values.shape, values.dtype) for key, values in found.weights.items()} == shapes
+    assert len(found.weights) == entries
+    assert sum(values.numel() for values in model.parameters()) == parameters
+    assert found.crop == CROPS["face-alignment" if name.startswith("2DFAN") else "ibug"]
+    assert found.offset_image == (0.5, 0.5)
+    assert (found.markup.name, found.decoder) == ("ibug68", Decoder(border="cut"))
+    assert found.provenance["converted_from"] == name
+
+
+def test_crops_are_those_of_the_packages() -> None:
+    box = (100, 100, 200, 300)
+    assert CROPS["ibug"].square(box) == pytest.approx((150, 200, 150 / 0.55))
+    assert CROPS["face-alignment"].square(box) == pytest.approx((150, 200 - 0.12 * 200, 200 * 300 / 195))
+
+
+def test_a_name_is_not_believed_against_the_tensors(tmp_path: Path) -> None:
+    as_saved(network(stacks=2), tmp_path / "2dfan4.pth")
+    with pytest.raises(InputError, match=r"2dfan4\.pth: pools by maximum or by average\?.*--pooling max for"):
+        convert(tmp_path / "2dfan4.pth", Unseen(input_size=64))
+
+
+def test_stems_of_other_kinds(tmp_path: Path) -> None:
+    model = network(stem_kernel=5, stem_pool=1, stem_features=32, stacks=1, points=21)
+    as_saved(model, tmp_path / "own.pth")
+    unseen = Unseen("max", "face-alignment", "faces21", 0.0, 64, stem_pool=1)
+    found = convert(tmp_path / "own.pth", unseen)
+    assert found.options == model.options
+    assert (found.crop, found.markup.name) == (CROPS["face-alignment"], "faces21")
+    assert found.offset_image == (0, 0)
+    with pytest.raises(
+        InputError, match=r"own\.pth: its network has 21 points, and the mark-up ibug68 68: .*--markup"
+    ):
+        convert(tmp_path / "own.pth", Unseen("max", input_size=64, stem_pool=1))
+
+
+def test_weights_without_counters_and_in_half_precision(tmp_path: Path) -> None:
+    state = network().state_dict()
+    old = {name: values.half() for name, values in state.items() if not name.endswith("num_batches_tracked")}
+    torch.save(old, tmp_path / "old.pth")
+    weights = convert(tmp_path / "old.pth", UNSEEN).weights
+    assert list(weights) == list(state)
+    assert weights["bn1.num_batches_tracked"] == 0
+    assert torch.equal(weights["conv1.weight"], state["conv1.weight"].half().float())
+
+
+# ---------------------------------------------------------------------------- landmarks
+
+
+def test_landmarks_are_theirs_moved_by_half_a_pixel(tmp_path: Path) -> None:
+    """Where their crop needs no rounding: a box of 80 px, whose square of 160 px is the crop but for its 1 px."""
+    model = network(stacks=1, input_size=64)
+    as_saved(model, tmp_path / "theirs.pth")
+    config = SimpleNamespace(
+        crop_ratio=0.55,
+        input_size=64,
+        num_modules=1,
+        hg_num_features=16,
+        hg_depth=2,
+        use_avg_pool=False,
+        use_instance_norm=False,
+        stem_conv_kernel_size=7,
+        stem_conv_stride=2,
+        stem_pool_kernel_size=2,
+    )
+    theirs = FANPredictor(
+        SimpleNamespace(weights=tmp_path / "theirs.pth", config=config), FANPredictor.create_config()
+    )
+    # their square: side 35 / 0.55 = 63.6 from round(80.5 - 31.8) = 49 to round(49 + 63.6) + 1 = 114, so 65 px
+    box, square = (63.0, 63.0, 98.0, 98.0), (49.0, 49.0, 114.0, 114.0)
+    image = np.random.default_rng(5).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    found = theirs(image, np.array([box]))[0]
+    ours = Predictor(TorchNetwork(convert(tmp_path / "theirs.pth", UNSEEN)))
+    same_pixels = ours.predict(image, [square], crop=CropRule(1.0))[0].landmarks
+    heatmaps = ours.network.heatmaps(cropped(image, square))[0]
+    clear = heatmaps.max((1, 2)) > 0  # without a positive cell theirs is the corner
+    assert clear.mean() > 0.5
+    np.testing.assert_allclose(same_pixels[clear] - found[clear], 0.5, atol=0.2)
+    assert np.abs((same_pixels[clear] - found[clear]).mean(0) - 0.5).max() < 0.05
+
+
+def cropped(image: Any, square: tuple[float, ...]) -> Any:
+    from fanlight.geometry import crop_matrix, warp
+
+    return warp(image, crop_matrix(square, CropRule(1.0), 64), 64)[None]
+
+
+def test_mirroring_keeps_the_offset_to_its_side(tmp_path: Path) -> None:
+    as_saved(network(), tmp_path / "theirs.pth")
+    image = np.random.default_rng(5).integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    plain, moved = (
+        Predictor(TorchNetwork(convert(tmp_path / "theirs.pth", Unseen("max", offset_px=px, input_size=64))))
+        for px in (0.0, 0.5)
+    )
+    for flip, expected in ((False, (0.5, 0.5)), (True, (0.0, 0.5))):
+        apart = [p.predict(image, [(20, 20, 70, 70)], flip=flip)[0].landmarks for p in (plain, moved)]
+        np.testing.assert_allclose((apart[1] - apart[0]), np.tile(expected, (68, 1)), atol=1e-9)
+
+
+def test_notes_of_an_export_say_how_far_the_package_is(tmp_path: Path) -> None:
+    as_saved(network(), tmp_path / "theirs.pth")
+    theirs = convert(tmp_path / "theirs.pth", UNSEEN)
+    ours = Checkpoint(theirs.options, theirs.weights, Markup.load("ibug68"))
+    notes = {
+        name: "\n".join(export_ibug(checkpoint, tmp_path / "back.pth", faces()).notes)
+        for name, checkpoint in (("theirs", theirs), ("ours", ours))
+    }
+    assert "plus (0.5, 0.5) are continuous" in notes["theirs"]
+    assert "plus (0, 0) they are what the package's own networks give" in notes["theirs"]
+    assert "no border correction" not in notes["theirs"]
+    assert "plus (0, 0) are continuous" in notes["ours"]
+    assert "plus (-0.5, -0.5) they are what the package's own networks give" in notes["ours"]
+
+
+# ---------------------------------------------------------------------------- files that cannot be used
+
+
+class Malicious:
+    """Pickles as a call of os.system."""
+
+    def __init__(self, marker: Path) -> None:
+        self.command = f"touch {marker}"
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    "wrap", [lambda evil, state: evil, lambda evil, state: {"state_dict": state, "x": evil}]
+)
+def test_code_in_a_pickle_is_not_run_without_trust(
+    wrap: Callable[[Malicious, State], Any], zipped: bool, tmp_path: Path
+) -> None:
+    marker = tmp_path / "was run"
+    content = wrap(Malicious(marker), network().state_dict())
+    torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
+    message = r"evil\.pth: not read: it asks for posix\.system, .* would run code .* add --trust"
+    with pytest.raises(InputError, match=message):
+        convert(tmp_path / "evil.pth", UNSEEN)
+    assert not marker.exists()
+    if isinstance(content, dict):
+        assert convert(tmp_path / "evil.pth", UNSEEN, trust=True).options.stacks == 2
+        assert marker.exists()
+
+
+def test_a_plain_pickle_with_code_is_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "was run"
+    for protocol in (0, 2, 4, 5):
+        (tmp_path / "evil.pth").write_bytes(pickle.dumps(Malicious(marker), protocol))
+        with pytest.raises(InputError, match=r"evil\.pth: not "):
+            convert(tmp_path / "evil.pth", UNSEEN)
+    assert not marker.exists()
+
+
+@JIT
+def test_a_torchscript_archive_with_code_in_its_pickle_is_not_run(tmp_path: Path) -> None:
+    import zipfile
+
+    as_torchscript(network(), tmp_path / "plain.pt")
+    marker = tmp_path / "was run"
+    with zipfile.ZipFile(tmp_path / "plain.pt") as old, zipfile.ZipFile(tmp_path / "evil.pt", "w") as new:
+        for entry in old.infolist():
+            evil = pickle.dumps(Malicious(marker), 2)
+            new.writestr(
+                entry.filename, evil if entry.filename.endswith("/data.pkl") else old.read(entry.filename)
+            )
+    with pytest.raises(InputError, match=r"evil\.pt: not read: it asks for posix\.system"):
+        convert(tmp_path / "evil.pt", UNSEEN)
+    assert not marker.exists()
+
+
+def test_a_whole_module_needs_trust(tmp_path: Path) -> None:
+    model = network()
+    torch.save(model, tmp_path / "module.pth")
+    with pytest.raises(InputError, match=r"it asks for fanlight\.model\.FAN, .*--trust"):
+        convert(tmp_path / "module.pth", UNSEEN)
+    assert convert(tmp_path / "module.pth", UNSEEN, trust=True).options == model.options
+
+
+def without(state: State, *names: str) -> State:
+    return {name: values for name, values in state.items() if name not in names}
+
+
+def contents() -> dict[str, tuple[Any, list[str]]]:
+    """What a file may hold instead of a network, and what the message says of it."""
+    state = network().state_dict()
+    resnet = {"conv1.weight": torch.zeros(64, 3, 7, 7), "layer1.0.bn1.weight": torch.zeros(64)}
+    looped: dict[str, Any] = {}
+    looped["model"] = looped
+    nan = state["bn1.bias"].clone().fill_(float("nan"))
+    return {
+        "missing": (
+            without(state, "l0.bias", "m1.b2_plus_1.conv1.weight"),
+            ["missing: m1.b2_plus_1.conv1.weight, l0"],
+        ),
+        "first": (without(state, "conv1.weight", "l1.weight"), ["missing: conv1.weight, l1.weight"]),
+        "shape": (
+            {**state, "al0.bias": torch.zeros(3), "bl0.weight": torch.zeros(2, 16, 1, 1)},
+            [
+                "al0.bias: has shape (3,), expected (16,)",
+                "bl0.weight: has shape (2, 16, 1, 1), expected (16, 16, 1, 1)",
+            ],
+        ),
+        "more": ({**state, "fc.weight": torch.zeros(3)}, ["not part of such a network: fc.weight"]),
+        "nan": ({**state, "bn1.bias": nan}, ["bn1.bias: holds values that are not finite"]),
+        "integers": (
+            {**state, "bn1.bias": nan.long()},
+            ["bn1.bias: is of type torch.int64, expected torch.float32"],
+        ),
+        "resnet": (
+            resnet,
+            ["holds another network, with 2 tensors such as conv1.weight, layer1.0.bn1.weight"],
+        ),
+        "nothing": ({}, ["holds no weights"]),
+        "list": ([1, 2], ["holds no weights"]),
+        "loop": (looped, ["holds no weights"]),
+        "text": ("weights", ["holds no weights"]),
+    }
+
+
+@pytest.mark.parametrize("name", contents())
+def test_what_is_wrong_is_named(name: str, tmp_path: Path) -> None:
+    content, said = contents()[name]
+    torch.save(content, tmp_path / "bad.pth")
+    with pytest.raises(InputError) as caught:
+        convert(tmp_path / "bad.pth", UNSEEN)
+    assert str(caught.value).startswith(f"{tmp_path / 'bad.pth'}: ")
+    for words in said:
+        assert words in str(caught.value)
+
+
+def test_sizes_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    as_saved(network(), tmp_path / "own.pth")
+    with pytest.raises(InputError, match=r"own\.pth: .*\n.*input_size = 100: .*take 96 or 112"):
+        convert(tmp_path / "own.pth", Unseen("max", input_size=100))
+
+
+# ---------------------------------------------------------------------------- the command
+
+
+def invoke(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, ["convert", *map(str, words)])
+
+
+def test_the_command_says_what_it_took(tmp_path: Path) -> None:
+    as_saved(network(), tmp_path / "own.pth")
+    out = tmp_path / "own.ckpt"
+    words = ("--pooling", "average", "--crop", "face-alignment", "--offset", "0", "--input-size", "64")
+    result = invoke(tmp_path / "own.pth", "--out", out, *words)
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.output.split())
+    assert "2 stacks, 16 features, 68 points (ibug68), batch norm" in text
+    assert "pooling average; crops of 64 px, 2.051 times" in text
+    found = load_checkpoint(out)
+    assert (found.options.pooling, found.crop, found.offset_image) == (
+        "average",
+        CROPS["face-alignment"],
+        (0, 0),
+    )
+
+
+@JIT
+@pytest.mark.parametrize("write", [as_saved, as_before_zip, as_torchscript])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "noise", "empty", "folder", "none"])
+def test_damaged_files_leave_nothing_behind(
+    write: Callable[[FAN, Path], None], damage: str, tmp_path: Path
+) -> None:
+    path, out = tmp_path / "bad.pth", tmp_path / "out" / "bad.ckpt"
+    write(network(stacks=1), path)
+    content = bytearray(path.read_bytes())
+    if damage in ("folder", "none"):
+        path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage != "none":
+        content[len(content) // 2] ^= 255
+        noise = np.random.default_rng(0).bytes(3000)
+        path.write_bytes(
+            {"cut": content[: len(content) // 2], "noise": noise, "empty": b""}.get(damage, content)
+        )
+    result = invoke(path, "--out", out, "--pooling", "max", "--input-size", "64")
+    if write is as_before_zip and damage == "flipped":
+        return  # the old format has no sums: a changed value is a value like any other
+    assert isinstance(result.exception, InputError), result.output
+    assert str(result.exception).startswith(f"{path}: ")
+    assert "copy it again" in str(result.exception) or "give a file of weights" in str(result.exception)
+    assert not out.parent.exists()
+
+
+def test_a_checkpoint_of_ours_is_not_converted(tmp_path: Path) -> None:
+    as_saved(network(), tmp_path / "own.pth")
+    path = save_checkpoint(tmp_path / "ours.ckpt", convert(tmp_path / "own.pth", UNSEEN))
+    with pytest.raises(InputError, match=r"ours\.ckpt: is a checkpoint of fanlight already; use it as it is"):
+        convert(path, UNSEEN)
+    for out in (path, tmp_path / "ours.pth"):
+        result = invoke(path, "--out", out)
+        assert "should be another file than WEIGHTS, and end in .ckpt" in str(result.exception)
