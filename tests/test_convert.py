@@ -33,7 +33,7 @@ from ibug_predictor import FANPredictor
 State = dict[str, Tensor]
 SMALL: dict[str, Any] = {"features": 16, "depth": 2, "input_size": 64}
 UNSEEN = Unseen(pooling="max", input_size=64)
-JIT = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+JIT = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
 
 
 def network(**changes: Any) -> FAN:
@@ -198,7 +198,7 @@ def test_weights_without_counters_and_in_half_precision(tmp_path: Path) -> None:
 
 
 def test_landmarks_are_theirs_moved_by_half_a_pixel(tmp_path: Path) -> None:
-    """Where their crop needs no rounding: a box of 80 px, whose square of 160 px is the crop but for its 1 px."""
+    """Where neither crop has to be resampled."""
     model = network(stacks=1, input_size=64)
     as_saved(model, tmp_path / "theirs.pth")
     config = SimpleNamespace(
@@ -216,17 +216,16 @@ def test_landmarks_are_theirs_moved_by_half_a_pixel(tmp_path: Path) -> None:
     theirs = FANPredictor(
         SimpleNamespace(weights=tmp_path / "theirs.pth", config=config), FANPredictor.create_config()
     )
-    # their square: side 35 / 0.55 = 63.6 from round(80.5 - 31.8) = 49 to round(49 + 63.6) + 1 = 114, so 65 px
-    box, square = (63.0, 63.0, 98.0, 98.0), (49.0, 49.0, 114.0, 114.0)
+    # their square: side 34.65 / 0.55 = 63, from round(80.5 - 31.5) = 49 to round(49 + 63) + 1 = 113, so 64 px
+    box, square = (63.175, 63.175, 97.825, 97.825), (49.0, 49.0, 113.0, 113.0)
     image = np.random.default_rng(5).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     found = theirs(image, np.array([box]))[0]
     ours = Predictor(TorchNetwork(convert(tmp_path / "theirs.pth", UNSEEN)))
     same_pixels = ours.predict(image, [square], crop=CropRule(1.0))[0].landmarks
     heatmaps = ours.network.heatmaps(cropped(image, square))[0]
     clear = heatmaps.max((1, 2)) > 0  # without a positive cell theirs is the corner
-    assert clear.mean() > 0.5
-    np.testing.assert_allclose(same_pixels[clear] - found[clear], 0.5, atol=0.2)
-    assert np.abs((same_pixels[clear] - found[clear]).mean(0) - 0.5).max() < 0.05
+    assert clear.sum() > 20
+    np.testing.assert_allclose(same_pixels[clear] - found[clear], 0.5, atol=1e-3)
 
 
 def cropped(image: Any, square: tuple[float, ...]) -> Any:
@@ -282,7 +281,7 @@ class Malicious:
 def test_code_in_a_pickle_is_not_run_without_trust(
     wrap: Callable[[Malicious, State], Any], zipped: bool, tmp_path: Path
 ) -> None:
-    marker = tmp_path / "was run"
+    marker = tmp_path / "was_run"
     content = wrap(Malicious(marker), network().state_dict())
     torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
     message = r"evil\.pth: not read: it asks for posix\.system, .* would run code .* add --trust"
@@ -295,7 +294,7 @@ def test_code_in_a_pickle_is_not_run_without_trust(
 
 
 def test_a_plain_pickle_with_code_is_not_run(tmp_path: Path) -> None:
-    marker = tmp_path / "was run"
+    marker = tmp_path / "was_run"
     for protocol in (0, 2, 4, 5):
         (tmp_path / "evil.pth").write_bytes(pickle.dumps(Malicious(marker), protocol))
         with pytest.raises(InputError, match=r"evil\.pth: not "):
@@ -308,7 +307,7 @@ def test_a_torchscript_archive_with_code_in_its_pickle_is_not_run(tmp_path: Path
     import zipfile
 
     as_torchscript(network(), tmp_path / "plain.pt")
-    marker = tmp_path / "was run"
+    marker = tmp_path / "was_run"
     with zipfile.ZipFile(tmp_path / "plain.pt") as old, zipfile.ZipFile(tmp_path / "evil.pt", "w") as new:
         for entry in old.infolist():
             evil = pickle.dumps(Malicious(marker), 2)
@@ -342,7 +341,7 @@ def contents() -> dict[str, tuple[Any, list[str]]]:
     return {
         "missing": (
             without(state, "l0.bias", "m1.b2_plus_1.conv1.weight"),
-            ["missing: m1.b2_plus_1.conv1.weight, l0"],
+            ["missing: l0.bias, m1.b2_plus_1.conv1.weight"],
         ),
         "first": (without(state, "conv1.weight", "l1.weight"), ["missing: conv1.weight, l1.weight"]),
         "shape": (
