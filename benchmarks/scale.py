@@ -1,6 +1,6 @@
 """At scale: time, memory, disk and network of large trainings on many GPUs, worked out on paper.
 
-    python -m benchmarks.scale benchmarks/results/epyc_busy.json benchmarks/results/epyc_busy_scale.json
+    python -m benchmarks.scale benchmarks/results/epyc.json
     python -m benchmarks.scale FIGURES.json --gpu-tflops 989 --gpu-tbytes 3.35 --network-gbit 400
 
 Prints the tables of docs/scale.md.
@@ -11,24 +11,19 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.projection import PRESET, Assumptions, Measured, Projection
 from benchmarks.step_cost import step_cost
 from fanlight.errors import InputError
 
-EPOCHS, BATCH, VALIDATIONS = (
-    60,
-    32,
-    2,
-)  # a recipe's defaults: passes, faces in a step, validations of an epoch
-LABEL_BYTES, INDEX_BYTES, BLOCK = (
-    1106,
-    107,
-    4096,
-)  # a .pts file of 68 points, a line of an index, a disk's block
+# A recipe's defaults: passes, faces in a step, validations of an epoch.
+EPOCHS, BATCH, VALIDATIONS = 60, 32, 2
+# A .pts file of 68 points, a line of an index, a disk's block.
+LABEL_BYTES, INDEX_BYTES, BLOCK = 1106, 107, 4096
 PACKED_BYTES = 2830  # of a face in a shard beside its photo: two tar headers, labels as JSON, padding
 TABLE_BYTES = 116 + 68 * 2 * 4 + 26  # of a face in a pack's tables
 SHARD_BYTES = 64 * 2**20
@@ -48,7 +43,7 @@ class DataSet:
 
 SETS = (DataSet("300W-LP", 180_000, 689), DataSet("10 M faces", 10_000_000, 10_000))
 GPUS = (1, 8, 64)
-CARDS = {  # dense bfloat16 TFLOP/s and TB/s, by their maker
+CARDS: dict[str, dict[str, Any]] = {  # dense bfloat16 TFLOP/s and TB/s, by their maker
     "RTX 4090": {"gpu_tflops": 165, "gpu_tbytes": 1.01},
     "A100 80 GB": {"gpu_tflops": 312, "gpu_tbytes": 2.0},
     "H100 SXM": {"gpu_tflops": 989, "gpu_tbytes": 3.35},
@@ -118,7 +113,7 @@ def one_gpu(paper: Projection) -> str:
 
 def times(paper: Projection) -> str:
     """An epoch and a whole training."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for faces in SETS:
         hours = faces.faces * paper.measured.step / 3.6e6
         rows.append(
@@ -208,7 +203,7 @@ def disk(paper: Projection) -> str:
     photo, index, pack = 1000 * paper.given.photo_kbytes, *paper.measured.opening
     blocks = BLOCK * (math.ceil(photo / BLOCK) + math.ceil(LABEL_BYTES / BLOCK))
     packed = photo + PACKED_BYTES
-    for name, each in {
+    lines: Mapping[str, Callable[[int], str]] = {
         "files: bytes on disk": lambda n: size(n * blocks),
         "files: how many": lambda n: f"{2 * n:,}",
         "index: bytes": lambda n: size(n * INDEX_BYTES),
@@ -221,7 +216,8 @@ def disk(paper: Projection) -> str:
         "order and weights, each process": lambda n: size(n * (8 + 8 + 4)),
         "judging all of them with intervals, s": lambda n: f"{n * paper.measured.judging / 1000:,.0f}",
         "memory for that": lambda n: size(n * paper.measured.judging_bytes),
-    }.items():
+    }
+    for name, each in lines.items():
         rows.append((name, *(each(faces.faces) for faces in SETS)))
     return table(rows[0], rows[1:])
 

@@ -82,7 +82,7 @@ class _Traffic(TorchDispatchMode):
     """Adds up what operators read and write; views are free."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = self.operators = 0
 
     def __torch_dispatch__(
