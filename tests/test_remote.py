@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -221,6 +222,21 @@ def test_processes_fetch_each_file_once_between_them(site: Site, local: Pack, tm
 def _read_all(pack: Pack, local: Pack) -> None:
     if not same_faces(pack, local):
         os._exit(1)
+
+
+def test_a_process_that_is_forked_while_a_file_is_fetched_does_not_keep_it_locked(tmp_path: Path) -> None:
+    """Loader processes are, and live for the whole run."""
+    context = multiprocessing.get_context("fork")
+    ended = context.Event()
+    child = context.Process(target=ended.wait)
+    with remote._locked(tmp_path / "lock"):
+        child.start()
+    try:
+        with (tmp_path / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where the lock is held
+    finally:
+        ended.set()
+        child.join()
 
 
 def test_a_fetch_that_was_killed_does_no_harm(site: Site, local: Pack, tmp_path: Path) -> None:

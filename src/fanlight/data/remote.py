@@ -245,7 +245,10 @@ def _locked(path: Path) -> Iterator[None]:
     """Alone among all processes and threads of the machine."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:  # closing alone would leave it to loader processes that were forked meanwhile
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _make_room(cache: Cache, needed: int) -> None:
