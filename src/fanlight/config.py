@@ -30,7 +30,7 @@ from fanlight.loss import LossOptions
 from fanlight.markup import Markup
 from fanlight.metric import Metric
 from fanlight.model import PRESETS, FANOptions
-from fanlight.recipe_file import Places
+from fanlight.recipe_file import Places, read_recipe
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -299,15 +299,11 @@ def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Rec
         overrides: ``key=value`` such as ``train.epochs=3``; the value is TOML, or a plain word.
 
     Raises:
-        InputError: the file is missing or not TOML, an override has no ``=``, or any setting is wrong; all wrong
-            settings are listed.
+        InputError: the file or a base of it is missing or not TOML, an override has no ``=``, or any setting is
+            wrong; all wrong settings are listed.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        values = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: cannot read the recipe: {error}") from None
+    values, places = read_recipe(path)
     keys, problems = [], []
     for override in overrides:
         try:
@@ -316,7 +312,7 @@ def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Rec
             problems.append(str(error))
     if problems:
         raise InputError.collect(problems, f"{path}: these changes cannot be made:")
-    recipe = Recipe.from_dict(values, str(path), Places(text, keys))
+    recipe = Recipe.from_dict(values, str(path), places.with_overridden(keys))
     return recipe.model_copy(
         update={"data": recipe.data.from_anywhere(), "train": recipe.train.from_anywhere()}
     )

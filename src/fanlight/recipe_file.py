@@ -1,21 +1,32 @@
-"""The recipe's file: writing TOML, and finding the line of a setting in it."""
+"""The recipe's file: reading TOML with its bases, finding the line of a setting, and writing it."""
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from fanlight.errors import InputError
 
 _HEADER = re.compile(r"\[\[?\s*([A-Za-z_][\w.-]*)\s*\]")  # a table's; not a list's line, as ["a", "b"]
 
 
 class Places:
-    """Where a setting was given: the line of its recipe, or ``--set``."""
+    """Where a setting was given: the line of its recipe, of a base of it, or ``--set``.
 
-    def __init__(self, text: str, overridden: Sequence[str] = ()) -> None:
-        self._overridden = overridden
-        self._lines: dict[str, int] = {}
+    Args:
+        text: the recipe.
+        file: what to call the recipe before a line of it; nothing for the one that the message names anyway.
+    """
+
+    def __init__(self, text: str, file: str = "") -> None:
+        self._overridden: Sequence[str] = ()
+        self._lines: dict[str, str] = {}
+        place = f"{file}, line" if file else "line"
         table = ""
         rows: dict[str, int] = {}
         for number, line in enumerate(map(str.strip, text.splitlines()), 1):
@@ -25,10 +36,29 @@ class Places:
                 if line.startswith("[["):
                     rows[table] = rows.get(table, -1) + 1
                     table = f"{table}[{rows[table]}]"
-                self._lines.setdefault(table, number)
+                self._lines.setdefault(table, f"{place} {number}: ")
             elif "=" in line and not line.startswith("#"):
                 name = line.partition("=")[0].strip()
-                self._lines.setdefault(f"{table}.{name}" if table else name, number)
+                self._lines.setdefault(f"{table}.{name}" if table else name, f"{place} {number}: ")
+
+    def over(self, base: Places, given: Iterable[str]) -> Places:
+        """The places of this recipe's settings and, where it gives none, of its base's.
+
+        Args:
+            base: where the base's settings stand.
+            given: the keys of all values in this recipe, below which nothing of the base is left.
+        """
+        below = tuple(f"{key}{mark}" for key in given for mark in ".[")
+        inherited = {key: line for key, line in base._lines.items() if not f"{key}.".startswith(below)}
+        places = copy.copy(self)
+        places._lines = inherited | self._lines
+        return places
+
+    def with_overridden(self, keys: Sequence[str]) -> Places:
+        """The same, with settings that ``--set`` gave."""
+        places = copy.copy(self)
+        places._overridden = keys
+        return places
 
     def find(self, key: str) -> str:
         """The place of a key, or of the table around it, as the beginning of a message."""
@@ -37,9 +67,67 @@ class Places:
             return "--set: "
         while key:
             if key in self._lines:
-                return f"line {self._lines[key]}: "
+                return self._lines[key]
             key = key[: max(key.rfind("."), key.rfind("["), 0)]
         return ""
+
+
+def read_recipe(path: Path) -> tuple[dict[str, Any], Places]:
+    """Read a recipe together with its base, and that one's.
+
+    A recipe that begins with ``base = "FILE"``, relative to its own folder, takes over what it does not say
+    itself: tables setting by setting, lists as a whole.
+
+    Returns:
+        The settings, and where each stands.
+
+    Raises:
+        InputError: a file is missing or not TOML, or the bases go round in a circle.
+    """
+    return _read(path, ())
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], Places]:
+    """A recipe on its base; ``above`` are the recipes that stand on this one, the first of them the user's."""
+    chain = (*above, path)
+    if path.resolve() in [recipe.resolve() for recipe in above]:
+        circle = " -> ".join(recipe.name for recipe in chain)
+        raise InputError(f"{above[0]}: its bases go round in a circle, {circle}: take one base away")
+    needed = f", the base of {above[-1]}" if above else ""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        values = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: cannot read the recipe{needed}: {error}") from None
+    places = Places(text, path.name if above else "")
+    if "base" not in values:
+        return values, places
+    base = values.pop("base")
+    if not isinstance(base, str) or not base:
+        raise InputError(
+            f'{path}: base = {base!r}: give the file of another recipe, as in base = "base.toml"'
+        )
+    below, base_places = _read(path.parent / base, chain)
+    return _merge(below, values), places.over(base_places, _value_keys(values))
+
+
+def _merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The base's settings under the recipe's own."""
+    merged = dict(base)
+    for key, value in values.items():
+        under = merged.get(key)
+        both = isinstance(under, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(under, value) if both else value
+    return merged
+
+
+def _value_keys(values: Mapping[str, Any], table: str = "") -> Iterator[str]:
+    """The keys of all that is no table."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _value_keys(value, f"{table}{name}.")
+        else:
+            yield f"{table}{name}"
 
 
 def dump_toml(values: Mapping[str, Any]) -> str:
