@@ -101,6 +101,7 @@ def test_a_batch_has_the_documented_shapes_and_types(faces: Index) -> None:
         "weight": ((2,), torch.float32),
         "index": ((2,), torch.int64),
         "matrix": ((2, 2, 3), torch.float32),
+        "motion": ((2, 2, 3), torch.float32),
     }
     assert batch["index"].tolist() == [4, 7]
 
@@ -163,6 +164,15 @@ def test_the_matrix_leads_back_to_the_photo(faces: Index) -> None:
     mirrored = np.linalg.det(matrix[:, :2]) < 0
     image = dataset.landmarks_image[3][list(MARKUP.mirror)] if mirrored else dataset.landmarks_image[3]
     assert transform(matrix, image) == pytest.approx(item["landmarks"].numpy(), abs=1e-3)
+
+
+def test_the_motion_leads_from_the_plain_crop_to_the_varied_one(faces: Index) -> None:
+    plain = FaceDataset(faces, MARKUP, CropRule(), SIZE)[(0, 3)]["matrix"].numpy().astype(float)
+    item = augmented(faces, AugmentSettings(geometry=GEOMETRIES["all"], photometric=[]))[(2, 3)]
+    corners = np.array([(0.0, 0.0), (50.0, 80.0), (90.0, 10.0)])
+    moved = transform(item["motion"].numpy(), transform(plain, corners) / SIZE) * SIZE
+    assert moved == pytest.approx(transform(item["matrix"].numpy(), corners), abs=1e-2)
+    assert not np.allclose(moved, transform(plain, corners), atol=1)
 
 
 def test_the_border_has_the_chosen_grey(faces: Index) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from fanlight.errors import InputError
-from fanlight.heatmap import CUT_SIGMAS, Decoder, covariances, encode, find_peaks
+from fanlight.geometry import Motion
+from fanlight.heatmap import CUT_SIGMAS, Decoder, covariances, encode, find_peaks, warp_heatmaps
 
 
 def dense_grid(size: int) -> Tensor:
@@ -282,6 +284,84 @@ def test_gradients_after_a_prediction_of_the_same_size() -> None:
         Decoder(radius=0.31)(heatmaps)
     Decoder(radius=0.31)(heatmaps)[0].sum().backward()
     assert heatmaps.grad is not None
+
+
+# ------------------------------------------------------------------ the old ways
+
+
+def two_peaks() -> Tensor:
+    """(1, 2, 8, 8): a peak in row 2, column 3 among unlike neighbours, and one at the border in row 5."""
+    heatmaps = torch.zeros(1, 2, 8, 8)
+    heatmaps[0, 0, 2, 3] = 0.9
+    heatmaps[0, 0, 2, 2], heatmaps[0, 0, 2, 4] = 0.2, 0.6
+    heatmaps[0, 0, 1, 3], heatmaps[0, 0, 3, 3] = 0.5, -0.1
+    heatmaps[0, 1, 5, 0], heatmaps[0, 1, 5, 1], heatmaps[0, 1, 6, 0] = 0.7, 0.4, 0.3
+    return heatmaps
+
+
+def test_argmax_is_the_centre_of_the_highest_cell() -> None:
+    landmarks, scores = Decoder(kind="argmax", gamma=3.0)(two_peaks())
+    assert landmarks.tolist() == [[[3.5, 2.5], [0.5, 5.5]]]
+    torch.testing.assert_close(scores, torch.tensor([[0.9, 0.7]]))
+
+
+def test_quarter_moves_the_centre_towards_the_higher_neighbours() -> None:
+    """Right 0.6 over left 0.2: + 1/4; above 0.5 over below -0.1: - 1/4. A peak at the border stays."""
+    landmarks, scores = Decoder(kind="quarter")(two_peaks())
+    assert landmarks.tolist() == [[[3.75, 2.25], [0.5, 5.5]]]
+    torch.testing.assert_close(scores, torch.tensor([[0.9, 0.7]]))
+    alike = torch.zeros(1, 1, 8, 8)
+    alike[..., 4, 4] = 1
+    assert Decoder(kind="quarter")(alike)[0].tolist() == [[[4.5, 4.5]]]
+
+
+@pytest.mark.parametrize("kind", ["argmax", "quarter"])
+def test_the_old_ways_take_any_precision_and_have_no_gradient(kind: str) -> None:
+    decoder = Decoder(kind=kind)  # type: ignore[arg-type]
+    expected = decoder(two_peaks())[0]
+    for dtype, result in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
+        landmarks, scores = decoder(two_peaks().to(dtype))
+        assert landmarks.dtype == scores.dtype == result
+        assert torch.equal(landmarks.float(), expected)
+    landmarks, scores = decoder(two_peaks().requires_grad_())
+    assert not landmarks.requires_grad
+    assert scores.requires_grad
+
+
+# ------------------------------------------------------------------ heatmaps that move
+
+
+def motion(**how: Any) -> Tensor:
+    return torch.from_numpy(Motion(**how).matrix()).float()[None]
+
+
+LANDMARKS = torch.tensor([[[5.3, 9.8], [12.0, 3.5]]])
+
+
+def test_warping_by_whole_cells_moves_them() -> None:
+    drawn = encode(LANDMARKS, 16)
+    torch.testing.assert_close(warp_heatmaps(drawn, motion()), drawn)
+    torch.testing.assert_close(warp_heatmaps(drawn, motion(mirror=True)), drawn.flip(-1))
+    moved = warp_heatmaps(drawn, motion(shift_x=2 / 16, shift_y=-3 / 16))
+    expected = torch.zeros_like(drawn)
+    expected[..., :-3, 2:] = drawn[..., 3:, :-2]
+    torch.testing.assert_close(moved, expected)
+
+
+def test_warped_heatmaps_lie_where_the_landmarks_move() -> None:
+    """Turned by 90 degrees clockwise about (8, 8), (5.3, 9.8) comes to (8 - 1.8, 8 - 2.7)."""
+    turned = Decoder()(warp_heatmaps(encode(LANDMARKS, 16), motion(rotate_deg=90.0)))[0]
+    expected = torch.tensor([[[6.2, 5.3], [12.5, 12.0]]])
+    torch.testing.assert_close(turned, expected, atol=0.03, rtol=0)
+
+
+def test_warped_heatmaps_grow_with_the_picture() -> None:
+    """Magnified by 1.5 a Gaussian of sigma 1 has sigma 1.5, and a little more for being sampled linearly."""
+    centre = torch.tensor([[[32.0, 32.0]]])
+    grown = warp_heatmaps(encode(centre, 64), motion(scale=1.5))
+    spread = covariances(grown, centre, radius=0.15)[0, 0]
+    assert spread[0, 0].item() == pytest.approx(2.25, rel=0.2)
+    assert spread[0, 1].item() == pytest.approx(0, abs=1e-3)
 
 
 # ------------------------------------------------------------------ covariances

@@ -25,8 +25,8 @@ LAYERS = (
     "data.shard_order data.synthetic",
     "data.archives data",
     # a run's settings, and networks in use
-    "recipe_file faults config device checkpoint models network metadata onnx_network detectors detect",
-    "detector_fit predict results clips export convert compat",
+    "recipe_file faults published recipes config device checkpoint models network metadata onnx_network",
+    "detectors detect detector_fit predict results clips export convert compat",
     # judging and training
     "judging optimise run loaders sync_norm compiled learner train",
     # what people touch

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fanlight.errors import InputError
+from fanlight.geometry import Motion
 from fanlight.heatmap import Decoder, encode
 from fanlight.loss import AlignmentLoss, LossOptions, heatmap_mse, landmark_distance
 from fanlight.model import FAN, FANOptions
@@ -141,6 +142,26 @@ def test_the_kept_target_buffer_follows_every_batch() -> None:
         loss([torch.zeros(1, 2, 12, 12)], TRUE, 16, ONE)
     assert loss([torch.zeros(1, 2, 12, 12).double()], TRUE.double(), 16, ONE)["total"].dtype == torch.float64
     assert loss([torch.zeros(1, 2, 12, 12)], TRUE, 16, ONE)["total"] > 0
+
+
+def test_warped_targets_are_drawn_before_the_motion_and_moved_with_the_picture() -> None:
+    """Snapped, then mirrored: (4.2, 6.9) of 16 cells is drawn in cell (4, 6), and mirrored to (11, 6)."""
+    motion = torch.from_numpy(Motion(mirror=True).matrix()).float()[None]
+    before = torch.tensor([[[4.2, 6.9], [9.0, 2.5]]])
+    after = torch.tensor([[[16 - 4.2, 6.9], [16 - 9.0, 2.5]]])
+    loss = AlignmentLoss(LossOptions(distance=0, subpixel=False, warped=True), Decoder())
+    expected = encode(before, 16, subpixel=False).flip(-1)
+    assert expected[0, 0, 6, 11] == 1
+    losses = loss([expected + 0.5], after * 4, 64, ONE, motion)
+    assert losses["total"].item() == pytest.approx(0.25, rel=1e-4)
+    other = AlignmentLoss(LossOptions(distance=0, subpixel=False), Decoder())
+    assert other([expected + 0.5], after * 4, 64, ONE)["total"] > 0.2501  # 16 - 9 = 7.0 lies in another cell
+
+
+def test_warped_targets_need_the_motion() -> None:
+    loss = AlignmentLoss(LossOptions(warped=True), Decoder())
+    with pytest.raises(ValueError, match="motion"):
+        loss([heatmaps_of(NEAR)], TRUE, 16, ONE)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 2.0])

@@ -28,6 +28,7 @@ from fanlight.image import write_image
 from fanlight.markup import Markup
 from fanlight.metric import Kind, Rule
 from fanlight.model import FAN, PRESETS
+from fanlight.published import Published
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Their commands run, or are parsed at least.
@@ -118,7 +119,10 @@ def test_command_takes_these_words(page: str, line: str) -> None:
         [],
         *(
             [c]
-            for c in ("train", "eval", "compare", "predict", "export", "convert", "serve", "models", "data")
+            for c in (
+                *("train", "eval", "compare", "predict", "export", "convert", "serve", "models", "recipes"),
+                "data",
+            )
         ),
         *(["data", c] for c in ("check", "show", "pack", "synth", "prepare", "fit-crop")),
     ],
@@ -164,7 +168,7 @@ def documented(heading: str) -> dict[str, str]:
 
 def defaults() -> dict[str, Any]:
     data = {"index": "index.tsv", "train": ["a/train"], "val": ["a/val"]}
-    return Recipe.from_dict({"data": data}).to_dict()
+    return {**Recipe.from_dict({"data": data}).to_dict(), "published": Published().model_dump()}
 
 
 @pytest.mark.parametrize("table", [t for t in defaults() if t != "augment"] + ["augment.geometry"])

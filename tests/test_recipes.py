@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fanlight.config import load_recipe
+from fanlight.config import Recipe, load_recipe
 from fanlight.markup import Markup
+from fanlight.recipes import BASE
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RECIPES = sorted((REPOSITORY / "recipes").glob("*.toml"))
+FOLDER = REPOSITORY / "recipes"
+RECIPES = sorted(FOLDER.rglob("*.toml"))
 MARKUPS = sorted((REPOSITORY / "src" / "fanlight" / "markups").glob("*.toml"))
 
 
@@ -25,11 +27,69 @@ def test_recipe_loads(path: Path) -> None:
     assert Markup.load(recipe.data.markup).count > 0
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [p for p in RECIPES if p.name != BASE], ids=lambda path: path.name)
 def test_recipe_says_how_to_run_it(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     header = "\n".join(lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))])
-    assert f"fanlight train recipes/{path.name}" in header
+    assert f"fanlight train {path.relative_to(REPOSITORY)}" in header
+
+
+def experiment(name: str) -> Recipe:
+    return load_recipe(FOLDER / "300w" / f"exp_{name}.toml")
+
+
+def differences(one: Recipe, other: Recipe) -> set[str]:
+    """The keys, as TABLE.KEY, by which two recipes differ, published results aside."""
+    a, b = one.to_dict(), other.to_dict()
+    tables = [table for table in a if table != "published"]
+    return {f"{table}.{key}" for table in tables for key in a[table] if a[table][key] != b[table][key]}
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "keys"),
+    [
+        ("1_1", "2_1", {"train.epochs"}),
+        ("2_2", "2_1", {"data.train", "train.epochs"}),
+        ("2_3", "2_1", {"data.train", "train.epochs"}),
+        ("3_1", "2_1", {"loss.distance"}),
+        ("3_2", "3_1", {"loss.subpixel"}),
+        ("3_3", "3_2", {"loss.warped"}),
+        ("1_2", "2_1", {"data.index", "data.train", "optimiser.lr", "schedule.step_epochs", "train.epochs"}),
+        ("4_1", "1_2", {"augment.photometric", "train.epochs"}),
+        ("4_3", "4_1", {"model.norm"}),
+        ("4_4", "4_1", {"model.input_size"}),
+        ("4_5", "4_1", {"model.input_size", "model.stem_pool"}),
+        ("6_1", "2_1", {"model.norm"}),
+        ("7_1", "2_1", {"model.input_size"}),
+        ("7_2", "2_1", {"model.input_size", "model.stem_stride"}),
+        ("7_3", "2_1", {"model.input_size", "model.stem_pool"}),
+        ("7_4", "2_1", {"model.input_size", "model.stem_pool", "model.stem_kernel"}),
+    ],
+)
+def test_experiments_differ_in_what_they_are_about(name: str, other: str, keys: set[str]) -> None:
+    assert differences(experiment(name), experiment(other)) == keys
+
+
+def test_the_experiments_have_the_published_numbers() -> None:
+    plain, large = experiment("2_1"), experiment("4_1")
+    for recipe, lr, step in ((plain, 5e-4, 8), (large, 3e-4, 4)):
+        assert (recipe.optimiser.name, recipe.optimiser.lr, recipe.optimiser.momentum) == ("rmsprop", lr, 0.9)
+        assert (recipe.schedule.name, recipe.schedule.step_epochs, recipe.schedule.factor) == (
+            "step",
+            step,
+            0.7,
+        )
+        assert (recipe.train.epochs, recipe.train.batch_size) == (60, 32)
+        assert (recipe.loss.heatmap, recipe.loss.distance, recipe.decoder.border) == (1.0, 0.01, "cut")
+        jitter = next(step for step in recipe.augment.photometric if step.name == "ColorJitter")
+        assert jitter.arguments["hue"] == [0, 0]
+    sizes = {name: experiment(name).model for name in ("4_4", "4_5", "7_1", "7_2", "7_3", "7_4")}
+    assert {name: (m.input_size, m.heatmap_size) for name, m in sizes.items()} == {
+        name: (128, 32 if name in ("4_4", "7_1") else 64) for name in sizes
+    }
+    assert large.published.results == {"300W": 0.683, "300W-LP": 0.717}
+    names = [step.name for step in large.augment.photometric]
+    assert names == ["Blur", "ColorJitter", "ISONoise", "ImageCompression", "CoarseDropout"]
 
 
 @pytest.mark.parametrize("path", MARKUPS, ids=lambda path: path.name)

@@ -30,6 +30,7 @@ from fanlight.loss import LossOptions
 from fanlight.markup import Markup
 from fanlight.metric import Metric
 from fanlight.model import PRESETS, FANOptions
+from fanlight.published import Published
 from fanlight.recipe_file import Places, read_recipe
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -226,6 +227,7 @@ class Recipe(_Strict):
     optimiser: OptimiserSettings = OptimiserSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     train: TrainSettings = TrainSettings()
+    published: Published = Published()
 
     def cross_faults(self) -> list[tuple[str, str]]:
         """Settings that are sound alone and do not go together, as (key, what is wrong and what to do)."""
@@ -234,6 +236,9 @@ class Recipe(_Strict):
         if self.schedule.clock == "time" and not self.train.max_minutes:
             faults.append(("schedule.clock", '"time" needs train.max_minutes'))
         faults += self._crop_size_faults()
+        if self.decoder.kind != "centroid" and self.loss.distance > 0:
+            why = f"the landmarks of decoder.kind = {self.decoder.kind!r} have no gradient: set it to 0"
+            faults.append(("loss.distance", f"{self.loss.distance:g}, but {why}"))
         normaliser = Metric.parse(self.train.rank_by).normaliser
         possible = possible_normalisers(Markup.load(self.data.markup))
         if normaliser not in possible:
@@ -267,6 +272,8 @@ class Recipe(_Strict):
         for name, value in self:
             if is_dataclass(value) and not isinstance(value, type):
                 values[name] = asdict(value)
+        if self.published == Published():
+            del values["published"]  # most recipes have nothing to be compared with
         return values
 
     @classmethod

@@ -105,6 +105,10 @@ class Motion:
     scale: float = 1.0
     rotate_deg: float = 0.0
 
+    def matrix(self) -> Floats:
+        """How positions in the crop move, (2, 3), as fractions of its side."""
+        return crop_matrix((0, 0, 1, 1), CropRule(scale=1), 1, self)
+
 
 STILL = Motion()
 

@@ -58,9 +58,29 @@ def encode(
     return torch.mul(rows, columns, out=out)
 
 
+def warp_heatmaps(heatmaps: Tensor, matrices: Tensor) -> Tensor:
+    """Move heatmaps like pictures, sampled linearly; 0 beyond the border.
+
+    Args:
+        heatmaps: (B, L, H, H), drawn before the motion.
+        matrices: (B, 2, 3), by which positions move, as fractions of the heatmap's side.
+
+    Returns:
+        (B, L, H, H).
+    """
+    linear, shift = matrices[:, :, :2], matrices[:, :, 2:]
+    back = (
+        torch.linalg.inv_ex(linear).inverse
+    )  # does not wait for the device; grids say where each cell comes from, from -1 to 1 over the side
+    centre = linear.new_full((2, 1), 0.5)
+    theta = torch.cat((back, 2 * (back @ (centre - shift) - centre)), -1)
+    grid = F.affine_grid(theta, list(heatmaps.shape), align_corners=False)
+    return F.grid_sample(heatmaps, grid, align_corners=False)
+
+
 @dataclass(frozen=True)
 class Decoder:
-    """Locates each landmark as the centroid of its heatmap around the peak.
+    """Locates each landmark as the centroid of its heatmap around the peak, or at the peak as was done before.
 
     The score is the peak's value. Cells within ``radius`` of the peak, negatives clamped to zero and raised to
     ``gamma``, give the centroid. Where the border cuts that window (or the window is narrower than the
@@ -70,17 +90,22 @@ class Decoder:
     maximum-likelihood estimate.) Its window is a square, so that x and y can be solved for apart. Up to 1 px
     outside the border can be recovered. A heatmap without a positive cell gives the centre of its peak cell.
 
-    Differentiable in the heatmaps, the correction included. Batched, without loops over landmarks.
+    The centroid is differentiable in the heatmaps, the correction included; positions by ``argmax`` and
+    ``quarter`` have no gradient, and heed neither ``gamma`` nor ``border``. Batched, without loops over landmarks.
 
     Attributes:
+        kind: ``centroid``; ``argmax`` for the centre of the peak cell; ``quarter`` for that centre moved by 1/4 px
+            towards the higher neighbour along x and along y, where the peak is not at the border.
         radius: window radius as a fraction of sqrt(H * W), in (0, 2]; 0.1 is 6.4 cells of 64 x 64.
         gamma: exponent, > 0; larger ones trust the peak more.
         border: ``corrected``, or ``cut`` for the plain centroid over a disc, as in the public code.
         sigma_heatmap_px: sigma of the training targets, used by the correction.
 
-    Source: the centroid is that of ibug.face_alignment (``border = "cut"``); the border correction is ours.
+    Source: the centroid is that of ibug.face_alignment (``border = "cut"``); the border correction is ours;
+    ``quarter`` is the rule of face-alignment, and of HRNet but for its borders.
     """
 
+    kind: Literal["centroid", "argmax", "quarter"] = "centroid"
     radius: float = 0.1
     gamma: float = 1.0
     border: Literal["corrected", "cut"] = "corrected"
@@ -90,6 +115,8 @@ class Decoder:
 
     def __post_init__(self) -> None:
         problems = []
+        if self.kind not in ("centroid", "argmax", "quarter"):
+            problems.append(f'kind = {self.kind!r}: must be "centroid", "argmax" or "quarter"')
         if not 0 < self.radius <= 2:
             problems.append(f"radius = {self.radius}: a fraction of the heatmap's side, in (0, 2]")
         if not 0 < self.gamma < math.inf:
@@ -117,12 +144,18 @@ class Decoder:
         if heatmaps.dim() != 4:
             raise ValueError(f"heatmaps of shape {tuple(heatmaps.shape)}: expected (B, L, H, W)")
         with torch.autocast(heatmaps.device.type, enabled=False):  # sums of positions need all their digits
-            return self._decode(heatmaps)
+            scores, peak_x, peak_y = find_peaks(heatmaps)
+            peak = torch.stack((peak_x, peak_y), -1)
+            scores = scores if scores.dtype == torch.float64 else scores.float()
+            if self.kind == "centroid":
+                offset = self._centroid(heatmaps, peak)
+            else:
+                offset = _quarter(heatmaps, peak) if self.kind == "quarter" else torch.zeros_like(peak)
+            return (peak + 0.5 + offset).to(scores.dtype), scores
 
-    def _decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+    def _centroid(self, heatmaps: Tensor, peak: Tensor) -> Tensor:
+        """The centroids (B, L, 2), relative to the centres of the peak cells."""
         height, width = heatmaps.shape[-2:]
-        scores, peak_x, peak_y = find_peaks(heatmaps)
-        peak = torch.stack((peak_x, peak_y), -1)
         steps, disc = _window(self.radius * (height * width) ** 0.5, max(height, width) - 1, heatmaps.device)
         values, inside = self._weights(heatmaps, peak, steps, disc if self.border == "cut" else None)
         across, down = inside.to(values.dtype).unbind(-2)
@@ -132,11 +165,10 @@ class Decoder:
         centroid = torch.stack((columns, rows), -2) @ steps.to(values.dtype)
         centroid = centroid / mass.clamp_min(torch.finfo(values.dtype).tiny)
         if self.border == "corrected":
-            far = torch.stack((width - peak_x, height - peak_y), -1)
+            far = torch.stack((width - peak[..., 0], height - peak[..., 1]), -1)
             limits = (-peak - 0.5 - OUTSIDE_PX, far - 0.5 + OUTSIDE_PX)
             centroid = _undo_cut(centroid, inside, steps, limits, self.sigma_heatmap_px / self.gamma**0.5)
-        centroid = torch.where(mass > 0, centroid, 0.0)
-        return peak + 0.5 + centroid, scores.to(values.dtype)
+        return torch.where(mass > 0, centroid, 0.0)
 
     def _weights(
         self, heatmaps: Tensor, peak: Tensor, steps: Tensor, disc: Tensor | None
@@ -161,6 +193,14 @@ def find_peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rows = peak_y[..., None, None].expand(-1, -1, 1, heatmaps.shape[-1])
     peak_x = heatmaps.detach().gather(2, rows).squeeze(2).argmax(-1)
     return scores, peak_x, peak_y
+
+
+def _quarter(heatmaps: Tensor, peak: Tensor) -> Tensor:
+    """1/4 px towards the higher of the two neighbours of the peak (B, L, 2), along x and along y."""
+    around = torch.tensor([-1, 0, 1], device=heatmaps.device)
+    values, inside = _cells_around(heatmaps, peak, around)
+    x, y = values[..., 1, 2] - values[..., 1, 0], values[..., 2, 1] - values[..., 0, 1]
+    return 0.25 * torch.stack((x, y), -1).detach().sign() * inside.all(-1).all(-1, keepdim=True)
 
 
 def covariances(heatmaps: Tensor, landmarks_heatmap: Tensor, radius: float = 0.1) -> Tensor:

@@ -115,7 +115,8 @@ class Learner:
         )
         with self.autocast():
             heatmaps = self._network(to_input(images))
-        return self.loss(heatmaps, landmarks, images.shape[1], weight)
+        motion = batch["motion"].to(self.device, non_blocking=True) if self.loss.options.warped else None
+        return self.loss(heatmaps, landmarks, images.shape[1], weight, motion)
 
 
 def _split(batch: Batch, parts: int) -> Iterator[Batch]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fanlight.errors import InputError
-from fanlight.heatmap import Decoder, encode
+from fanlight.heatmap import Decoder, encode, warp_heatmaps
 
 
 def heatmap_mse(heatmaps: Tensor, targets: Tensor, foreground: float = 0.0) -> Tensor:
@@ -69,6 +69,8 @@ class LossOptions:
         heatmap: weight of the heatmap MSE.
         distance: weight of the normalised landmark distance; 0 leaves it out.
         subpixel: target Gaussians at the exact landmark; else at the centre of the cell that holds it.
+        warped: draw the targets on the crop as it was before augmentation, and move them with its pixels; else
+            draw them at the landmarks as moved.
         foreground: how much more a cell at a landmark counts in the heatmap MSE than one far from it; 0 is the
             plain MSE of the published recipes.
     """
@@ -76,6 +78,7 @@ class LossOptions:
     heatmap: float = 1.0
     distance: float = 0.01
     subpixel: bool = True
+    warped: bool = False
     foreground: float = 0.0
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
@@ -108,7 +111,12 @@ class AlignmentLoss:
         self._targets: Tensor | None = None
 
     def __call__(
-        self, heatmaps: Sequence[Tensor], landmarks_crop: Tensor, input_size: int, sample_weight: Tensor
+        self,
+        heatmaps: Sequence[Tensor],
+        landmarks_crop: Tensor,
+        input_size: int,
+        sample_weight: Tensor,
+        motion: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Loss of one batch.
 
@@ -117,6 +125,8 @@ class AlignmentLoss:
             landmarks_crop: (B, L, 2), true landmarks in crop px.
             input_size: side of the crop in px.
             sample_weight: (B,), mean 1 over the training set.
+            motion: (B, 2, 3), how augmentation moved positions in the crop, as fractions of its side; for targets
+                that are warped.
 
         Returns:
             ``total``, ``heatmap`` and ``distance`` (where it has a weight): 0-D, weighted batch means.
@@ -125,7 +135,7 @@ class AlignmentLoss:
         # Once for both terms: reductions over a channels-last or half-precision heatmap are several times slower.
         heatmaps = [_plain(stack) for stack in heatmaps]
         landmarks_heatmap = landmarks_crop * (size / input_size)
-        targets = self._encode(landmarks_heatmap, size)
+        targets = self._targets_of(landmarks_heatmap, size, motion)
         mse = torch.stack([heatmap_mse(stack, targets, self.options.foreground) for stack in heatmaps]).mean(
             0
         )
@@ -137,6 +147,16 @@ class AlignmentLoss:
             terms["distance"] = (sample_weight * torch.stack(distances).mean(0)).mean()
             total = total + self.options.distance * terms["distance"]
         return {"total": total / (self.options.heatmap + self.options.distance), **terms}
+
+    def _targets_of(self, landmarks_heatmap: Tensor, size: int, motion: Tensor | None) -> Tensor:
+        """The target heatmaps, (B, L, size, size)."""
+        if not self.options.warped:
+            return self._encode(landmarks_heatmap, size)
+        if motion is None:
+            raise ValueError("warped targets need the motion of each crop")
+        linear, shift = motion[:, :, :2], motion[:, :, 2:] * size
+        before = (torch.linalg.inv_ex(linear).inverse @ (landmarks_heatmap.mT - shift)).mT
+        return warp_heatmaps(self._encode(before, size), motion)
 
     def _encode(self, landmarks_heatmap: Tensor, size: int) -> Tensor:
         """Targets in a buffer that is kept: a fresh one costs more than filling it."""

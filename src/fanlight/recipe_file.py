@@ -116,8 +116,9 @@ def _merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(base)
     for key, value in values.items():
         under = merged.get(key)
-        both = isinstance(under, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(under, value) if both else value
+        if isinstance(under, Mapping) and isinstance(value, Mapping):
+            value = _merge(under, value)
+        merged[key] = value
     return merged
 
 

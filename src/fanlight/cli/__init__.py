@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from fanlight import __version__
-from fanlight.cli import compare, convert, data, evaluate, export, models, predict, serve, train
+from fanlight.cli import compare, convert, data, evaluate, export, models, predict, recipes, serve, train
 from fanlight.cli.console import err, out
 from fanlight.errors import InputError
 
@@ -25,6 +25,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
 app.command("models")(models.models)
+app.command("recipes")(recipes.recipes)
 app.command("export")(export.export)
 app.command("convert")(convert.convert)
 app.command("serve")(serve.serve)

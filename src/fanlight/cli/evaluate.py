@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fanlight.judging.faces import PartitionResult
     from fanlight.judging.sweep import Swept
 
+EVALUATION = "evaluation.json"  # in the report's folder; fanlight recipes reads it
 VIEWS = 12  # worst faces at a glance in the report; half as many best and median ones
 
 
@@ -37,7 +39,8 @@ def evaluate(
     auc_rule: judge.Rules = None,
     as_json: judge.AsJson = False,
     report: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write an HTML report with plots and faces.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write an HTML report with plots and faces, and the JSON object."),
     ] = None,
     faces: judge.Leaf = 300,
     sweep: Annotated[
@@ -74,13 +77,14 @@ def evaluate(
     if save_predictions:
         err.print(f"predictions: {save(save_predictions, predictions)}")
     swept = _sweep(source, partitions, workers) if sweep else {}
+    content = _json(source, results, swept) if as_json or report else {}
     if as_json:
-        out.print(json.dumps(_json(source, results, swept), indent=2))
+        out.print(json.dumps(content, indent=2))
     else:
         _print_tables(results)
         _print_sweep(swept)
     if report:
-        err.print(f"report: {_write_report(report, source, results, swept)}")
+        err.print(f"report: {_write_report(report, source, results, swept, content)}")
 
 
 def _sweep(source: judge.Source, partitions: list[str], workers: int) -> Swept:
@@ -143,7 +147,14 @@ def _print_sweep(swept: Swept) -> None:
         out.print("boxes moved and scaled: mirrored faces averaged in: no")
 
 
-def _write_report(folder: Path, source: judge.Source, results: list[PartitionResult], swept: Swept) -> Path:
+def _write_report(
+    folder: Path,
+    source: judge.Source,
+    results: list[PartitionResult],
+    swept: Swept,
+    content: Mapping[str, Any],
+) -> Path:
+    """Write the page, and the JSON object beside it."""
     from fanlight.report import write_report
 
     origin = source.origin
@@ -151,8 +162,10 @@ def _write_report(folder: Path, source: judge.Source, results: list[PartitionRes
     if source.name != origin.model:
         facts["Predictions"] = source.name
     try:
-        return write_report(
+        page = write_report(
             folder / "report.html", judge.title_of(origin.model), facts, results, source.markup, swept
         )
+        (folder / EVALUATION).write_text(json.dumps(content, indent=2), encoding="utf-8")
+        return page
     except OSError as error:
         raise InputError(f"{folder}: cannot write the report: {error}") from None

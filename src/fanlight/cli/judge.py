@@ -235,7 +235,7 @@ def _facts(checkpoint: Checkpoint) -> dict[str, str]:
     return {
         "Network": f"FAN of {options.stacks} x {options.features} features, {parameters / 1e6:.2f} M parameters",
         "Input": f"{options.input_size} px, heatmaps of {options.heatmap_size} px",
-        "Decoder": f"centroid, radius {decoder.radius:g}, gamma {decoder.gamma:g}, border {decoder.border}",
+        "Decoder": _DECODERS[decoder.kind].format(**vars(decoder)),
         **{
             name: str(checkpoint.provenance[key]) for name, key in _PROVENANCE if key in checkpoint.provenance
         },
@@ -251,4 +251,9 @@ def _seen(checkpoint: Checkpoint, index: Faces) -> tuple[tuple[str, ...], tuple[
     return tuple(data.get("train", ())), tuple(data.get("val", ()))
 
 
+_DECODERS = {
+    "centroid": "centroid, radius {radius:g}, gamma {gamma:g}, border {border}",
+    "argmax": "argmax: the centre of the highest cell",
+    "quarter": "argmax, moved 1/4 px towards the higher neighbours",
+}
 _PROVENANCE = (("Trained by", "command"), ("fanlight", "fanlight"), ("PyTorch", "torch"))

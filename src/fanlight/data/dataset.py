@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fanlight.data.augment import Augmentation, sample_generator
 from fanlight.data.faces import Faces, wrong_count
 from fanlight.errors import InputError
-from fanlight.geometry import CropRule, Floats, crop_matrix, invert, transform, warp
+from fanlight.geometry import STILL, CropRule, Floats, Motion, crop_matrix, invert, transform, warp
 from fanlight.markup import Markup
 
 READ_AT_ONCE = 20_000
@@ -122,6 +122,7 @@ class FaceDataset(Dataset[Batch]):
             weight: (B,) float32, mean 1 over the data set.
             index: (B,) int64, position among the faces.
             matrix: (B, 2, 3) float32, image -> crop, continuous; geometric albumentations are not part of it.
+            motion: (B, 2, 3) float32, what augmentation adds to it, in fractions of the crop's side.
 
         Raises:
             InputError: a photo or a label cannot be used, or a transform lost a point.
@@ -130,25 +131,27 @@ class FaceDataset(Dataset[Batch]):
         size = self.input_size
         images = torch.empty((len(keys), size, size, 3), dtype=torch.uint8)
         landmarks = np.empty((len(keys), self.markup.count, 2), np.float32)
-        matrices = np.empty((len(keys), 2, 3), np.float32)
+        matrices, motions = np.empty((2, len(keys), 2, 3), np.float32)
         pixels = images.numpy()
         for row, (epoch, position) in enumerate(keys):
-            pixels[row], landmarks[row], matrices[row] = self._crop(epoch, position)
+            pixels[row], landmarks[row], matrices[row], motion = self._crop(epoch, position)
+            motions[row] = motion.matrix()
         return {
             "image": images,
             "landmarks": torch.from_numpy(landmarks),
             "weight": torch.from_numpy(self.weights[positions]),
             "index": torch.tensor(positions, dtype=torch.int64),
             "matrix": torch.from_numpy(matrices),
+            "motion": torch.from_numpy(motions),
         }
 
-    def _crop(self, epoch: int, position: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Crop (S, S, 3), landmarks in crop px (L, 2) and matrix image -> crop (2, 3) of one face."""
+    def _crop(self, epoch: int, position: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], Motion]:
+        """Crop (S, S, 3), landmarks in crop px (L, 2), matrix image -> crop (2, 3) and motion of one face."""
         box, landmarks_image = self.faces.face_boxes[position], self._label(position)
         if self.augmentation is None:
             matrix = crop_matrix(box, self.crop_rule, self.input_size)
             photo, _ = self.faces.photo(position)
-            return warp(photo, matrix, self.input_size), transform(matrix, landmarks_image), matrix
+            return warp(photo, matrix, self.input_size), transform(matrix, landmarks_image), matrix, STILL
         generator = sample_generator(self.seed, epoch, position)
         motion = self.augmentation.motion(generator)
         matrix = crop_matrix(box, self.crop_rule, self.input_size, motion)
@@ -158,7 +161,7 @@ class FaceDataset(Dataset[Batch]):
         if motion.mirror:
             landmarks = landmarks[self._mirror]
         crop, landmarks = self.augmentation.photometric(crop, landmarks, generator)
-        return crop, landmarks, matrix
+        return crop, landmarks, matrix, motion
 
     def _label(self, position: int) -> NDArray[np.float32]:
         if "landmarks_image" in self.__dict__:  # they have been read

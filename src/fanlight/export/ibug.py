@@ -42,7 +42,7 @@ def export_ibug(checkpoint: Checkpoint, path: str | PathLike[str], faces: Exampl
     """
     path = Path(path)
     _check_layout(checkpoint, path)
-    plain = replace(checkpoint, decoder=replace(checkpoint.decoder, border="cut"))
+    plain = replace(checkpoint, decoder=replace(checkpoint.decoder, kind="centroid", border="cut"))
     with writing(path) as side:
         torch.save({name: _plain(values) for name, values in checkpoint.build().state_dict().items()}, side)
         written = torch.load(side, map_location="cpu", weights_only=True)
@@ -98,7 +98,9 @@ def _notes(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
             f"its crop cannot follow this network's rule ({crop}): give it boxes whose centre, and mean of width "
             "and height, are those of the rule's square over its scale"
         )
-    if decoder.border == "corrected":
+    if decoder.kind != "centroid":
+        notes.append(f"its decoder takes the centroid, not {decoder.kind} as this network's does")
+    elif decoder.border == "corrected":
         notes.append(
             "its decoder has no border correction: near a crop's border its landmarks are pulled inwards"
         )
