@@ -193,7 +193,7 @@ def test_a_value_of_the_wrong_kind_is_refused(table: str, key: str, value: objec
         ({"model": {"preset": ["fan1"]}}, ["['fan1']", "fan1_narrow"]),
         ({"decoder": {"radius": 0.01}}, ["decoder.radius: 0.01", "64 px", "0.015625"]),
         ({"decoder": {"kind": "argmax"}}, ["loss.distance: 0.01", "'argmax'", "no gradient"]),
-        ({"decoder": {"kind": "peak"}}, ["decoder", "'peak'", '"quarter"']),
+        ({"decoder": {"kind": "peak"}}, ["decoder.kind", "'peak'", "'quarter'"]),
         ({"loss": {"heatmap": 0, "distance": 0}}, ["loss", "both zero"]),
     ],
 )  # fmt: skip
