@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell that started the tests in the background
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # else no program that a test starts could be stopped
 
 
 @pytest.fixture(scope="session")
