@@ -18,7 +18,7 @@ LAYERS = (
     # conventions, and what everything reads
     "errors geometry crop_fit markup_file markup projection augment_settings image_header image photos",
     # the parts of the method
-    "model heatmap loss distance resample metric draw plot",
+    "model heatmap loss adversarial distance resample metric draw plot",
     # what feeds training
     "data.pts data.tsv data.stage data.faces data.index data.check data.pack_file",
     "data.pack data.shard_writer data.packing data.remote data.opening data.photometric data.augment data.dataset",

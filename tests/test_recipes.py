@@ -56,6 +56,8 @@ def differences(one: Recipe, other: Recipe) -> set[str]:
         ("3_3", "3_2", {"loss.warped"}),
         ("1_2", "2_1", {"data.index", "data.train", "optimiser.lr", "schedule.step_epochs", "train.epochs"}),
         ("4_1", "1_2", {"augment.photometric", "train.epochs"}),
+        ("4_2", "4_1", {"adversary.weight"}),
+        ("5_1", "2_1", {"adversary.weight"}),
         ("4_3", "4_1", {"model.norm"}),
         ("4_4", "4_1", {"model.input_size"}),
         ("4_5", "4_1", {"model.input_size", "model.stem_pool"}),

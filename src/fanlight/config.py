@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from fanlight.adversarial import AdversaryOptions
 from fanlight.augment_settings import AugmentSettings
 from fanlight.data.faces import Faces
 from fanlight.data.opening import open_faces
@@ -224,6 +225,7 @@ class Recipe(_Strict):
     model: FANOptions = FANOptions()
     decoder: Decoder = Decoder()
     loss: LossOptions = LossOptions()
+    adversary: AdversaryOptions = AdversaryOptions()
     optimiser: OptimiserSettings = OptimiserSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     train: TrainSettings = TrainSettings()
@@ -239,6 +241,9 @@ class Recipe(_Strict):
         if self.decoder.kind != "centroid" and self.loss.distance > 0:
             why = f"the landmarks of decoder.kind = {self.decoder.kind!r} have no gradient: set it to 0"
             faults.append(("loss.distance", f"{self.loss.distance:g}, but {why}"))
+        if self.adversary.weight and self.train.compile:
+            why = "adversarial examples need the network as it is: set it to false, or adversary.weight to 0"
+            faults.append(("train.compile", why))
         normaliser = Metric.parse(self.train.rank_by).normaliser
         possible = possible_normalisers(Markup.load(self.data.markup))
         if normaliser not in possible:

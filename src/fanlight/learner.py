@@ -6,10 +6,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fanlight.adversarial import attack
 from fanlight.checkpoint import begin_with, load_checkpoint
 from fanlight.compiled import CompiledNetwork
 from fanlight.config import Recipe
@@ -17,10 +19,13 @@ from fanlight.data.dataset import Batch
 from fanlight.device import Team, choose_precision
 from fanlight.loss import AlignmentLoss
 from fanlight.markup import Markup
-from fanlight.model import FAN
+from fanlight.model import FAN, still_statistics
 from fanlight.network import to_input
 from fanlight.optimise import WeightAverage, make_optimiser
 from fanlight.sync_norm import synchronise_norms
+
+_NEEDED = ("image", "landmarks", "weight", "motion")
+_Network = Callable[[Tensor], list[Tensor]]
 
 
 class Learner:
@@ -45,8 +50,9 @@ class Learner:
         self.optimiser = make_optimiser(self.model, recipe.optimiser)
         self.precision = choose_precision(settings.precision, team.device)
         self.scaler = torch.amp.GradScaler(team.device.type, enabled=self.precision == torch.float16)
-        self.loss = AlignmentLoss(recipe.loss, recipe.decoder)
-        self._network: Callable[[Tensor], list[Tensor]] = self.model
+        self.loss, self.adversary = AlignmentLoss(recipe.loss, recipe.decoder), recipe.adversary
+        self._seed, self._rank = settings.seed, team.rank
+        self._network: _Network = self.model
         self._no_sync: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         if team.size > 1:
             ids = [team.device.index] if team.device.type == "cuda" else None
@@ -59,7 +65,8 @@ class Learner:
         """Learn from this process's share of a batch.
 
         The share is cut into the recipe's ``accumulate`` parts, whose gradients add up; processes exchange
-        gradients with the last part. Nothing here waits for the device, but for float16, whose scaling does.
+        gradients with the last part. Adversarial examples are made of each part; running statistics follow the
+        images as they are alone. Nothing here waits for the device, but for float16, whose scaling does.
 
         Returns:
             The mean losses, on the device.
@@ -70,10 +77,7 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
         for number, part in enumerate(_split(batch, self.parts), 1):
-            with contextlib.nullcontext() if number == self.parts else self._no_sync():
-                losses = self._losses(part)
-                self.scaler.scale(losses["total"] / self.parts).backward()
-            for name, value in losses.items():
+            for name, value in self._learn(part, number).items():
                 totals[name] = totals.get(name, 0) + value.detach() / self.parts
         if self.clip_norm:
             self.scaler.unscale_(self.optimiser)
@@ -109,14 +113,44 @@ class Learner:
         if state["scaler"] and self.scaler.is_enabled():  # both empty unless computing in float16
             self.scaler.load_state_dict(state["scaler"])
 
-    def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        images, landmarks, weight = (
-            batch[name].to(self.device, non_blocking=True) for name in ("image", "landmarks", "weight")
-        )
+    def _learn(self, part: Batch, number: int) -> dict[str, Tensor]:
+        """Add the gradients of one part of the batch, and of its adversarial examples, and give the losses."""
+        batch = {name: part[name].to(self.device, non_blocking=True) for name in _NEEDED if name in part}
+        images, weight, last = to_input(batch["image"]), self.adversary.weight, number == self.parts
+        with self._exchange(last and not weight):
+            losses = self._losses(self._network, images, batch)
+            self._backward(losses["total"], 1 / (1 + weight))
+        if not weight:
+            return losses
+        with still_statistics(self.model), self._exchange(last):
+            changed = attack(
+                images,
+                lambda varied: self.scaler.scale(self._losses(self.model, varied, batch)["total"]),
+                self.adversary,
+                self._generator(number),
+            )
+            adversarial = self._losses(self._network, changed, batch)["total"]
+            self._backward(adversarial, weight / (1 + weight))
+        total = (losses["total"].detach() + weight * adversarial.detach()) / (1 + weight)
+        return {**losses, "total": total, "adversarial": adversarial}
+
+    def _losses(self, network: _Network, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         with self.autocast():
-            heatmaps = self._network(to_input(images))
-        motion = batch["motion"].to(self.device, non_blocking=True) if self.loss.options.warped else None
-        return self.loss(heatmaps, landmarks, images.shape[1], weight, motion)
+            heatmaps = network(images)
+        motion = batch["motion"] if self.loss.options.warped else None
+        return self.loss(heatmaps, batch["landmarks"], images.shape[-1], batch["weight"], motion)
+
+    def _backward(self, loss: Tensor, share: float) -> None:
+        self.scaler.scale(loss * (share / self.parts)).backward()
+
+    def _exchange(self, now: bool) -> contextlib.AbstractContextManager[None]:
+        """Inside the block, processes exchange their gradients, or keep them for later."""
+        return contextlib.nullcontext() if now else self._no_sync()
+
+    def _generator(self, number: int) -> torch.Generator:
+        """The random numbers of a part of this step in this process, the same in a run that goes on."""
+        place = [self._seed, self.average.updates, self._rank, number]
+        return torch.Generator(self.device).manual_seed(int(np.random.default_rng(place).integers(2**62)))
 
 
 def _split(batch: Batch, parts: int) -> Iterator[Batch]:
