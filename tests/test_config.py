@@ -406,3 +406,9 @@ def test_paths_hold_in_any_working_directory(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     assert load_recipe(recipe).data.index == str(tmp_path / "faces/index.tsv")
     assert load_recipe(recipe).data.markup == "ibug68"
+
+
+def test_a_fault_inside_a_list_that_set_gave_is_not_the_files() -> None:
+    places = Places("[schedule]\ncrop_sizes = [[0.0, 64]]\n").with_overridden(["schedule.crop_sizes"])
+    assert places.find("schedule.crop_sizes[1][0]") == "--set: "
+    assert places.find("schedule.name") == "line 1: "

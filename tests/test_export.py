@@ -127,7 +127,14 @@ def test_the_file_says_how_it_is_used(exported: Path, checkpoint: Path) -> None:
     usage = network.usage
     assert usage == replace(TorchNetwork(loaded).usage, name=str(exported))
     facts = json.loads(network.metadata)
-    assert facts["decoder"] == {"radius": 0.3, "gamma": 1.5, "border": "corrected", "sigma_heatmap_px": 1.0}
+    decoder = {
+        "kind": "centroid",
+        "radius": 0.3,
+        "gamma": 1.5,
+        "border": "corrected",
+        "sigma_heatmap_px": 1.0,
+    }
+    assert facts["decoder"] == decoder
     assert facts["heatmap_size"] == 8
     assert facts["outputs"].keys() == {"landmarks", "scores", "covariances", "heatmaps"}
     assert "crop px, continuous" in facts["convention"]

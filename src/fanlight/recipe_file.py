@@ -62,7 +62,8 @@ class Places:
 
     def find(self, key: str) -> str:
         """The place of a key, or of the table around it, as the beginning of a message."""
-        inner, outer = f"{key}.", tuple(f"{override}." for override in self._overridden)
+        inner = f"{key}."
+        outer = tuple(f"{override}{mark}" for override in self._overridden for mark in ".[")
         if inner.startswith(outer) or (key not in self._lines and any(o.startswith(inner) for o in outer)):
             return "--set: "
         while key:

@@ -28,7 +28,7 @@ def pack(
     ] = 512,
     form: Annotated[
         Literal["jpeg", "raw"],
-        typer.Option("--format", help="jpeg, or raw pixels: ten times as large, no decoding."),
+        typer.Option("--format", help="jpeg, or raw pixels: twelve times as large, no decoding."),
     ] = "jpeg",
     quality: Annotated[int, typer.Option(help="Of JPEG files that have to be made anew.")] = 95,
     shard_mib: Annotated[int, typer.Option(help="A tar file is closed once it is that large.")] = 64,

@@ -44,11 +44,13 @@ def find_problems(
         content: read all the files of a pack.
 
     Raises:
-        InputError: a pack has another number of points.
+        InputError: a pack has another number of points, or files that are damaged.
     """
     if isinstance(faces, Index):
         return check(faces, markup, progress=progress)
     if isinstance(faces, Pack):
         faces.check_points(markup)
-        return faces.damages(progress) if content else []
+        if content:
+            faces.check_content(progress)
+        return []
     raise TypeError(f"neither an index nor a pack: {faces!r}")

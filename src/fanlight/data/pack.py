@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlight.data.faces import Faces, Problem
+from fanlight.data.faces import Faces
 from fanlight.data.pack_file import (
     DESCRIPTION,
     FACE,
@@ -172,24 +172,28 @@ class Pack(Faces):
                 f"{markup.count}: choose the mark-up (data.markup in a recipe, --markup elsewhere) or pack"
             )
 
-    def damages(self, progress: Callable[[int, int], None] | None = None) -> list[Problem]:
+    def check_content(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Read all files of the pack and compare them with what was written.
 
         Args:
             progress: called with the number of files read and that of all files.
+
+        Raises:
+            InputError: listing every file that is damaged.
         """
-        description = self.description
-        paths = [self.files.table(table.name) for table in description.tables]
-        stored, problems = [*description.tables, *description.shards], []
+        tables, shards = self.description.tables, self.description.shards
+        stored, problems = [*tables, *shards], []
         for number, file in enumerate(stored):
-            shard = number - len(paths)
-            path = paths[number] if shard < 0 else self.files.shard(shard)
+            shard = number - len(tables)
+            path = self.files.table(file.name) if shard < 0 else self.files.shard(shard)
             if fault := fault_of(path, file, content=True):
-                lost = np.flatnonzero(self.shards == shard) if shard >= 0 else np.arange(len(self))
-                problems += [Problem(at, int(self.line_numbers[at]), path, fault) for at in lost[:1].tolist()]
+                problems.append(fault)
             if progress:
                 progress(number + 1, len(stored))
-        return problems
+        if problems:
+            raise InputError.collect(
+                problems, f"{self.where}: {len(problems)} of {len(stored)} files of the pack are damaged:"
+            )
 
     @property
     def shards(self) -> NDArray[np.int32]:
