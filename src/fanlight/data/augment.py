@@ -27,8 +27,8 @@ def draw_motion(settings: GeometrySettings, generator: np.random.Generator) -> M
 
     As many numbers are drawn whatever the outcome, so that later draws do not depend on it.
 
-    Source: the ranges are those of the public FAN training code; there, too, shift, scale and rotation share
-    one probability.
+    Source: the default ranges are the numbers of the public FAN training code; there, too, shift, scale and
+    rotation share one probability, but its shift is a share of a picture twice as wide as the crop.
     """
     mirror, moves = generator.random(2)
     shift_x, shift_y, scale, rotate = generator.uniform(-1, 1, 4)
