@@ -68,7 +68,7 @@ class Test300W:
         prepared, samples = run("300w", tmp_path / "all", tmp_path / "out")
         assert prepared.tallies == self.OFFICIAL
         assert (prepared.markup, prepared.boxes) == ("ibug68", {"landmarks": 10})
-        assert prepared.notes[0] == "afw/train: 2 of the official 337"
+        assert prepared.notes[0] == "afw/train: 2 of 337 expected"
         assert len(prepared.notes) == 8
         on_dots(samples, placed, name)
         assert "image_092 _01.jpg" in {name(s) for s in samples}
@@ -104,7 +104,7 @@ class Test300W:
         prepared, samples = run("300w", parts[0], tmp_path / "out")
         assert [s.partition for s in samples] == ["300w_indoor/test", "300w_outdoor/test"]
         on_dots(samples, placed, name)
-        assert "helen/train: 0 of the official 2000" in prepared.notes
+        assert "helen/train: 0 of 2000 expected" in prepared.notes
 
     def test_the_organisers_boxes(self, tmp_path: Path) -> None:
         make.make_300w(tmp_path / "all", make.W300_PHOTOS[:4])
@@ -139,6 +139,37 @@ class Test300W:
         assert f"{tmp_path}/all/ibug/image_003_1.jpg: a photo without a label" in prepared.notes
         report = (tmp_path / "out/report.txt").read_text()
         assert all(note in report for note in prepared.notes)
+
+    def test_what_lies_behind_links_is_found(self, tmp_path: Path) -> None:
+        placed = make.make_300w(tmp_path / "disk")
+        (tmp_path / "all").mkdir()
+        for part in ("afw", "helen", "lfpw", "ibug", "300W"):
+            (tmp_path / "all" / part).symlink_to(tmp_path / "disk" / part)
+        (tmp_path / "all" / "300W" / "round").symlink_to(tmp_path / "all")
+        prepared, samples = run("300w", tmp_path / "all", tmp_path / "out")
+        assert prepared.tallies == self.OFFICIAL
+        on_dots(samples, placed, name)
+
+    def test_archives_beside_folders_are_named(self, tmp_path: Path) -> None:
+        make.make_300w(tmp_path / "all")
+        make.zip_folder(tmp_path / "all" / "300W", tmp_path / "all" / "300w.zip")
+        make.cut(tmp_path / "all" / "300w.zip", 4)
+        prepared, _ = run("300w", tmp_path / "all", tmp_path / "out")
+        assert (
+            f"{tmp_path}/all/300w.zip.001: not unpacked, since there are folders beside it" in prepared.notes
+        )
+
+    def test_endings_in_capitals_and_names_that_are_there_twice(self, tmp_path: Path) -> None:
+        make.make_300w(tmp_path / "all")
+        afw = tmp_path / "all" / "afw"
+        (afw / "134212_1.jpg").rename(afw / "134212_1.JPG")
+        (afw / "134212_2.pts").rename(afw / "134212_2.PTS")
+        make.write_photo(afw / "134212_1.png", "ibug68", 5)
+        (afw / "134212_2.pts").write_bytes((afw / "134212_2.PTS").read_bytes())
+        prepared, samples = run("300w", tmp_path / "all", tmp_path / "out")
+        assert [name(s) for s in samples if s.subset == "afw"] == ["134212_1.JPG", "134212_2.jpg"]
+        assert f"{afw}/134212_1.png: left out, 134212_1.JPG has the same name" in prepared.notes
+        assert f"{afw}/134212_2.pts: left out, 134212_2.PTS has the same name" in prepared.notes
 
     def test_a_part_that_is_there_twice(self, tmp_path: Path) -> None:
         make.make_300w(tmp_path / "all")
@@ -190,8 +221,17 @@ class Test300WLP:
         (tmp_path / "lp/AFW/AFW_134212_1_0.jpg").unlink()
         prepared, _ = run("300w-lp", tmp_path / "lp", tmp_path / "out")
         assert (
-            f"{tmp_path}/lp/landmarks/AFW/AFW_134212_1_0_pts.mat: a label without a photo" in prepared.notes
+            f"{tmp_path}/lp/landmarks/AFW/AFW_134212_1_0_pts.mat: a label without a photo in AFW"
+            in prepared.notes
         )
+
+    def test_missing_mirrored_copies(self, tmp_path: Path) -> None:
+        make.make_300w_lp(tmp_path / "lp", flips=True)
+        (tmp_path / "lp/IBUG_Flip/IBUG_image_003_1_1.jpg").unlink()
+        prepared, _ = run("300w-lp", tmp_path / "lp", tmp_path / "out", flips=True)
+        label = tmp_path / "lp/landmarks/IBUG/IBUG_image_003_1_1_pts.mat"
+        assert f"{label}: a label without a photo in IBUG_Flip" in prepared.notes
+        assert "ibug_flip: 0 of 1786 expected" in prepared.notes
 
 
 def test_aflw2000(tmp_path: Path) -> None:
@@ -223,11 +263,25 @@ class TestWFLW:
         assert [s.landmarks_path.resolve() for s in blurred] == [
             s.landmarks_path.resolve() for s in samples[2:4]
         ]
-        assert [name(s) for s in Index.read(tmp_path / "out/attributes/pose.tsv")] == [
-            "1_Handshaking_b_2.jpg"
-        ]
+        posed = Index.read(tmp_path / "out/attributes/pose.tsv")
+        assert posed.partitions() == {"wflw/train": 1, "wflw/test": 1}
+        assert [name(s) for s in posed.select(["wflw/test"])] == ["1_Handshaking_b_2.jpg"]
         assert all(s.image_path.is_file() for s in blurred)
         assert sorted(path.stem for path in (tmp_path / "out/attributes").iterdir()) == ["blur", "pose"]
+
+    def test_lines_that_are_there_twice_and_photos_without_one(self, tmp_path: Path) -> None:
+        make.make_wflw(tmp_path / "WFLW")
+        folder = tmp_path / "WFLW/WFLW_annotations/list_98pt_rect_attr_train_test"
+        lines = (folder / "list_98pt_rect_attr_test.txt").read_text().splitlines()
+        (folder / "list_98pt_rect_attr_test.txt").write_text("\n".join([*lines[:2], lines[0]]))
+        prepared, samples = run("wflw", tmp_path / "WFLW", tmp_path / "out", Way())
+        photo = tmp_path / "WFLW/WFLW_images/1--Handshaking"
+        assert (
+            f"{photo}/1_Handshaking_b_2.jpg: the same face is there twice (1_Handshaking_b_2_3)"
+            in prepared.notes
+        )
+        assert f"{photo}/b 4.jpg: a photo without a label" in prepared.notes
+        assert len(samples) == 5
 
     def test_as_tar_files_and_with_another_convention(self, tmp_path: Path) -> None:
         placed = make.make_wflw(tmp_path / "WFLW")
@@ -285,6 +339,7 @@ class Test300VW:
         label.rename(label.with_name("000009.pts"))
         (tmp_path / "300VW/002/vid.avi").unlink()
         prepared, samples = run("300vw", tmp_path / "300VW", tmp_path / "out")
+        assert "300vw/train: 3 of 4 expected" in prepared.notes
         assert [s.image_path.stem for s in samples] == ["000001", "000002", "000003"]
         assert f"{tmp_path}/300VW/001/vid.avi: has 4 frames, the labels end at 9" in prepared.notes
         assert f"{tmp_path}/300VW/001/annot/000009.pts: a label without a frame" in prepared.notes
@@ -338,6 +393,15 @@ def test_coco(tmp_path: Path, whole_body: bool) -> None:
     )
 
 
+def test_coco_without_boxes(tmp_path: Path) -> None:
+    make.make_coco(tmp_path / "coco")
+    path = tmp_path / "coco/annotations/faces_train.json"
+    path.write_text(path.read_text().replace('"bbox"', '"area"'))
+    prepared, samples = run("coco-json", path, tmp_path / "out", FROM_LANDMARKS)
+    assert prepared.boxes == {"landmarks": 2}
+    assert len(samples) == 2
+
+
 def test_coco_leaves_incomplete_faces_out(tmp_path: Path) -> None:
     make.make_coco(tmp_path / "coco")
     path = tmp_path / "coco/annotations/faces_train.json"
@@ -365,7 +429,16 @@ class TestCSV:
             placed[f"{seed}.jpg"] = pixels = make.write_photo(root / f"{seed}.jpg", "cofw29", seed)
             numbers = ",".join(f"{v + 0.5}" for v in pixels.ravel())
             rows.append(f"{seed}.jpg,10,11,120,121.5,{numbers},web,{('training', 'test')[seed]},30")
-        _, samples = run("csv", self.table(root, header, rows), tmp_path / "out", Way())
+        (root / "1.jpg").rename(root / "2.jpg")
+        rows.append(rows[0].replace("0.jpg", "../../0.jpg"))
+        prepared, samples = run("csv", self.table(root, header, rows), tmp_path / "out", Way())
+        assert prepared.tallies == (Tally("web/train", 2, 1), Tally("web/test", 1, 0))
+        assert prepared.notes[2:] == (
+            f"{root}/faces.csv:3: its photo is missing: '1.jpg'",
+            f"{root}/faces.csv:4: its photo is missing: '../../0.jpg'",
+        )
+        (root / "2.jpg").rename(root / "1.jpg")
+        _, samples = run("csv", self.table(root, header, rows[:2]), tmp_path / "whole", Way())
         on_dots(samples, placed, name)
         assert [s.partition for s in samples] == ["web/train", "web/test"]
         assert samples[0].face_box == (10.0, 11.0, 120.0, 121.5)
@@ -382,7 +455,7 @@ class TestCSV:
         )
         on_dots(samples, {"a b.jpg": pixels}, name)
         assert prepared.markup == "aflw19"
-        assert prepared.tallies == (Tally("table/train", None, 1),)
+        assert prepared.tallies == (Tally("table/train", 1, 1),)
 
 
 class TestFolder:
@@ -409,6 +482,15 @@ class TestFolder:
 
 
 class TestOut:
+    def test_only_photos_are_copied(self, tmp_path: Path) -> None:
+        root = tmp_path / "table"
+        root.mkdir()
+        (tmp_path / "secret").write_text("a key")
+        (root / "faces.csv").write_text("image,left,top,right,bottom,x0,y0\n../secret,1,2,30,40,5,6\n")
+        with pytest.raises(InputError, match=r"table/\.\./secret: .*not"):
+            run("csv", root, tmp_path / "out", Way(copy=True))
+        assert not (tmp_path / "out").exists()
+
     def test_copies(self, tmp_path: Path) -> None:
         make.make_300w(tmp_path / "all", ["afw/1.jpg", "ibug/1.jpg"])
         placed = {"afw": make.pixels_of("ibug68", 0), "ibug": make.pixels_of("ibug68", 1)}

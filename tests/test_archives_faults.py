@@ -184,6 +184,12 @@ CASES: list[tuple[str, Spoil, str, str]] = [
         f"{WFLW_TRAIN}:1",
         "the six attributes should be 0 or 1",
     ),
+    (
+        "wflw",
+        replaced(WFLW_TRAIN, "0--Parade/", "../../"),
+        f"{WFLW_TRAIN}:1",
+        "the photo '../../0_Parade_a_1.jpg' should lie below WFLW_images",
+    ),
     ("wflw", written(WFLW_TRAIN, b"\xff\xfe\xfa"), WFLW_TRAIN, "cannot read the list"),
     ("cofw", written(COFW, b"MATLAB 5.0 MAT-file"), COFW, "not a readable MATLAB 7.3 (HDF5) file"),
     ("cofw", cut_off(COFW), COFW, "not a readable MATLAB 7.3 (HDF5) file"),
@@ -220,6 +226,7 @@ CASES: list[tuple[str, Spoil, str, str]] = [
     ("dlib-xml", replaced("labels_train.xml", "left='15'", ""), "box 1", "<box> has no left"),
     ("dlib-xml", replaced("labels_train.xml", "width='100'", "width='-1'"), "box 1", "its size is -1 x 90"),
     ("dlib-xml", replaced("labels_train.xml", "y='", "y='inf' z='"), "box 1", "y is inf"),
+    ("dlib-xml", replaced("labels_train.xml", "name='66'", "name='67'"), "box 1", "has the part '67' twice"),
     (
         "dlib-xml",
         written("labels_train.xml", "<?xml version='1.0' encoding='nonsense'?><a/>"),
@@ -256,6 +263,14 @@ CASES: list[tuple[str, Spoil, str, str]] = [
         replaced("annotations/faces_train.json", "[15.0, 20.0, 100.0,", "[15.0, 20.0, 0,"),
         "faces_train.json",
         "its box is 0 x 90.5",
+    ),
+    (
+        "coco-json",
+        replaced(
+            "annotations/faces_train.json", '"keypoints": [', '"keypoints": [1' + "0" * 400 + ", 1, 2, "
+        ),
+        "faces_train.json",
+        "OverflowError",
     ),
     (
         "coco-json",
@@ -346,7 +361,7 @@ class TestEveryKind:
         source = tmp_path / "annotations" if kind == "coco-json" else tmp_path
         code, out, err = prepare(kind, "--root", source, "--out", tmp_path / "out", "--boxes", "landmarks")
         assert code == 0, err
-        assert out.splitlines()[0].split() == ["partition", "official", "found"]
+        assert out.splitlines()[0].split() == ["partition", "expected", "found"]
         assert out.splitlines()[-1] == str(tmp_path / "out" / "index.tsv")
 
     def test_an_empty_folder_and_none(self, tmp_path: Path, prepare: Run, kind: str) -> None:
@@ -384,7 +399,7 @@ def test_all_faults_are_told_at_once_and_can_be_skipped(tmp_path: Path, prepare:
     assert code == 0
     report = (tmp_path / "out" / "report.txt").read_text()
     assert all(f"left out: {path}:1: not a .pts file" in report for path in spoiled)
-    assert "afw/train: 1 of the official 337" in out
+    assert "afw/train: 1 of 337 expected" in out
 
 
 def test_the_first_discrepancies_are_printed_and_all_are_written(tmp_path: Path, prepare: Run) -> None:
@@ -396,9 +411,10 @@ def test_the_first_discrepancies_are_printed_and_all_are_written(tmp_path: Path,
     report = (tmp_path / "out" / "report.txt").read_text()
     notes = [line for line in report.splitlines() if line.startswith("- ")]
     assert report.count("its photo is missing") == 2
-    assert len(notes) == 10
-    assert "10 discrepancies:" in report
-    assert [line for line in out.splitlines() if line.startswith("- ")] == notes
+    assert len(notes) == 11
+    assert "11 discrepancies:" in report
+    assert [line for line in out.splitlines() if line.startswith("- ")] == notes[:10]
+    assert "... and 1 more discrepancies, all in " in out
 
 
 class TestOptions:

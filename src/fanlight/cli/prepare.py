@@ -84,7 +84,7 @@ def prepare(
 ) -> None:
     """Turn a published archive into a data set: an index, labels, and a report of what is missing.
 
-    Photos stay where they are. The report compares official and found numbers and names every discrepancy.
+    Photos stay where they are. The report compares expected and found numbers and names every discrepancy.
     """
     from fanlight.data.archives.boxes import Way
     from fanlight.data.archives.contents import Request
@@ -131,9 +131,9 @@ def _detector(name: str | None) -> tuple[str, FindBox]:
 
 
 def _print(prepared: Prepared, folder: Path) -> None:
-    out.print(f"{'partition':32} {'official':>9} {'found':>9}")
+    out.print(f"{'partition':32} {'expected':>9} {'found':>9}")
     for row in prepared.tallies:
-        out.print(f"{row.what:32} {'-' if row.expected is None else row.expected:>9} {row.found:>9}")
+        out.print(f"{row.what:32} {row.expected:>9} {row.found:>9}")
     origins = ", ".join(f"{count} from the {origin}" for origin, count in prepared.boxes.items())
     out.print(f"face boxes: {origins}; mark-up: {prepared.markup or 'by the number of points'}")
     for note in prepared.notes[:LISTED]:

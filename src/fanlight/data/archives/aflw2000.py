@@ -14,6 +14,7 @@ from fanlight.data.archives.contents import Contents, Face, Request, nothing_fou
 from fanlight.data.archives.folder import walk
 from fanlight.data.archives.matfile import points_of, read_mat
 from fanlight.errors import InputError
+from fanlight.photos import SUFFIXES
 
 COUNT = 2000
 
@@ -24,8 +25,9 @@ def read(request: Request) -> Contents:
     for folder in walk(request.root):
         if folder.name.lower() == "code":
             continue
-        labels = {path.stem: path for path in sorted(folder.glob("image*.mat"))}
-        photos = {path.stem: path for path in sorted(folder.glob("image*.jpg"))}
+        files = sorted(folder.glob("image*"))
+        labels = {path.stem: path for path in files if path.suffix.lower() == ".mat"}
+        photos = {path.stem: path for path in files if path.suffix.lower() in SUFFIXES}
         contents.notes += [
             f"{path}: a label without a photo" for stem, path in labels.items() if stem not in photos
         ]

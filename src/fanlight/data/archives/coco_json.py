@@ -1,7 +1,7 @@
 """COCO's keypoint lists, and those of COCO-WholeBody for faces.
 
 Layout: one JSON file with ``images`` (id, file_name) and ``annotations`` (image_id, ``keypoints`` as x, y,
-visibility for each point, ``bbox`` as left, top, width, height). Where there is a ``face_kpts``
+visibility for each point, ``bbox`` as left, top, width, height, if there is one). Where there is a ``face_kpts``
 (COCO-WholeBody), it is read instead, with its ``face_box``. mmpose's lists of face data sets have this form
 too.
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fanlight.data.archives.contents import Contents, Face, Request, check_name
+from fanlight.data.archives.contents import Box, Contents, Face, Request, check_name
 from fanlight.data.archives.listed import find_photo, list_files, split_of, subset_of
 from fanlight.errors import InputError
 
@@ -60,17 +60,15 @@ def _read_annotation(
         if annotation.get("iscrowd") or (whole and not annotation.get("face_valid", True)):
             contents.notes.append(f"{where}: left out, a crowd or without a face")
             return
+        contents.expect("/".join(names))
         points = np.asarray(annotation["face_kpts" if whole else "keypoints"], dtype=np.float64).reshape(
             -1, 3
         )
-        box = np.asarray(annotation["face_box" if whole else "bbox"], dtype=np.float64)
+        if not len(points) or not np.isfinite(points).all():
+            raise ValueError("its points are not finite numbers")
+        box = _box(annotation.get("face_box" if whole else "bbox"))
         name = images[annotation["image_id"]]
-        if not len(points) or box.shape != (4,) or not (np.isfinite(points).all() and np.isfinite(box).all()):
-            raise ValueError("its points or its box are not finite numbers")
-        left, top, width, height = box.tolist()
-        if width <= 0 or height <= 0:
-            raise ValueError(f"its box is {width:g} x {height:g}")
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         contents.problems.append(
             f"{file}: an annotation cannot be read: {type(error).__name__} {error}: {annotation!r:.120}"
         )
@@ -83,6 +81,15 @@ def _read_annotation(
         contents.notes.append(f"{where}: left out, {missing} of its {len(points)} points are not labelled")
     else:
         landmarks = points[:, :2] + (OFFSET if request.offset is None else request.offset)
-        face_box = (left, top, left + width, top + height)
         label = f"{photo.stem}_{annotation.get('id', len(contents.faces))}"
-        contents.faces.append(Face(*names, photo, landmarks, box=face_box, name=label))
+        contents.faces.append(Face(*names, photo, landmarks, box=box, name=label))
+
+
+def _box(given: Any) -> Box | None:
+    """Left, top, right and bottom of a box that COCO gives by its size; mmpose's list of 300-VW has none."""
+    if given is None:
+        return None
+    left, top, width, height = (float(side) for side in given)
+    if not (width > 0 and height > 0):
+        raise ValueError(f"its box is {width:g} x {height:g}")
+    return left, top, left + width, top + height

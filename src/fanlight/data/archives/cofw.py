@@ -35,7 +35,7 @@ def read(request: Request) -> Contents:
         split: path
         for folder in walk(request.root)
         for split in COUNTS
-        for path in (folder / f"COFW_{split}_color.mat", folder / f"COFW_{split}.mat")
+        for path in (folder / f"COFW_{split}.mat", folder / f"COFW_{split}_color.mat")  # in colour, if both
         if path.is_file()
     }
     if not files:

@@ -76,10 +76,10 @@ class Face:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many there should be of something (None: nobody says), and how many there are."""
+    """How many there should be of something, and how many there are."""
 
     what: str
-    expected: int | None
+    expected: int
     found: int
 
 
@@ -90,8 +90,9 @@ class Contents:
     Attributes:
         faces: those that can be used, in a fixed order.
         markup: the built-in mark-up that the labels follow; None: whatever the request says.
-        expected: the official number of faces of a partition (``helen/train``) or a subset (``helen``).
-        tallies: further official numbers, compared by the reader itself.
+        expected: how many faces of a partition (``helen/train``) or a subset (``helen``) there should be:
+            a published archive's official number, or as many as a list names or a folder has labels.
+        tallies: further expected numbers, compared by the reader itself.
         notes: what differs from a complete archive, and faces left out for a good reason: one line each.
         problems: labels that cannot be read or used: one line each, beginning with the file.
         sidecars: further text files of the data set, by name.
@@ -106,6 +107,10 @@ class Contents:
     problems: list[str] = field(default_factory=list)
     sidecars: dict[str, str] = field(default_factory=dict)
     groups: dict[str, list[int]] = field(default_factory=dict)
+
+    def expect(self, partition: str, count: int = 1) -> None:
+        """There should be so many more faces of a partition."""
+        self.expected[partition] = self.expected.get(partition, 0) + count
 
     def keep(self, positions: Iterable[int]) -> None:
         """Drop all faces but those at these positions."""

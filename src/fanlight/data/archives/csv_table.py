@@ -73,6 +73,7 @@ def _read_table(request: Request, file: Path, text: str, split: str, contents: C
         except InputError as error:
             contents.problems.append(f"{where}: {error}")
             continue
+        contents.expect(face.partition)
         photo = find_photo(request, file, str(face.photo))
         if photo is None:
             contents.notes.append(f"{where}: its photo is missing: {str(face.photo)!r}")

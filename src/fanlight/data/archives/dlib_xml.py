@@ -55,10 +55,12 @@ def _read_list(request: Request, file: Path, subset: str, split: str, contents: 
         photo = find_photo(request, file, name) if name else None
         if photo is None:
             contents.notes.append(f"{file}: its photo is missing: {name!r}")
-            continue
         for number, box in enumerate(image.iter("box"), 1):
             if box.get("ignore") == "1":
                 contents.notes.append(f"{file}: {name}: box {number} is marked to be ignored")
+                continue
+            contents.expect(f"{subset}/{split}")
+            if photo is None:
                 continue
             try:
                 landmarks, face_box = _parse(box, OFFSET if request.offset is None else request.offset)
@@ -76,7 +78,11 @@ def _parse(box: ElementTree.Element, offset: float) -> tuple[list[tuple[float, f
     left, top, width, height = (_number(box, key) for key in ("left", "top", "width", "height"))
     if width <= 0 or height <= 0:
         raise ValueError(f"its size is {width:g} x {height:g}")
-    parts = {part.attrib.get("name", ""): part for part in box.iter("part")}
+    parts: dict[str, ElementTree.Element] = {}
+    for part in box.iter("part"):
+        name = part.get("name", "")
+        if parts.setdefault(name, part) is not part:
+            raise ValueError(f"has the part {name!r} twice")
     if not parts:
         raise ValueError("has no parts, so no landmarks")
     names = sorted(parts, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))

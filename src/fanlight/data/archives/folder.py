@@ -35,7 +35,9 @@ def read(request: Request) -> Contents:
         inside = [
             SPLITS[part.lower()] for part in folder.relative_to(request.root).parts if part.lower() in SPLITS
         ]
-        read_pairs(folder, subset, inside[-1] if inside else request.split, contents)
+        split = inside[-1] if inside else request.split
+        if labels := read_pairs(folder, subset, split, contents):
+            contents.expect(f"{subset}/{split}", labels)
         request.progress(faces := len(contents.faces), faces)
     if not contents.faces and not contents.problems:
         raise nothing_found(request.root, LAYOUT)
@@ -43,19 +45,25 @@ def read(request: Request) -> Contents:
 
 
 def walk(root: Path) -> Iterator[Path]:
-    """A folder and all below it in the order of their names, hidden ones left out.
+    """A folder and all below it in the order of their names, each once; hidden ones are left out, links followed.
 
     Raises:
         InputError: there is no such folder.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    for place, folders, _ in os.walk(root):
+    seen = set()
+    for place, folders, _ in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link to a folder above it, or a second one to the same
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         yield Path(place)
 
 
-def read_pairs(folder: Path, subset: str, split: str, contents: Contents, count: int | None = None) -> None:
+def read_pairs(folder: Path, subset: str, split: str, contents: Contents, count: int | None = None) -> int:
     """Add the labelled photos that lie directly in a folder; note photos and labels without their other half.
 
     Args:
@@ -64,15 +72,12 @@ def read_pairs(folder: Path, subset: str, split: str, contents: Contents, count:
         split: likewise.
         contents: gets the faces, notes and problems.
         count: how many landmarks each should have; None: any number.
+
+    Returns:
+        How many labels there are.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    photos: dict[str, Path] = {}
-    for path in files:
-        if path.suffix.lower() in SUFFIXES:
-            if path.stem in photos:
-                contents.notes.append(f"{path}: left out, {photos[path.stem].name} has the same name")
-            photos.setdefault(path.stem, path)
-    labels = {path.stem: path for path in files if path.suffix.lower() == ".pts"}
+    photos, labels = _by_stem(files, SUFFIXES, contents), _by_stem(files, (".pts",), contents)
     contents.notes += [
         f"{path}: a label without a photo" for stem, path in labels.items() if stem not in photos
     ]
@@ -89,3 +94,13 @@ def read_pairs(folder: Path, subset: str, split: str, contents: Contents, count:
             contents.problems.append(f"{labels[stem]}: has {len(landmarks)} points, expected {count}")
             continue
         contents.faces.append(Face(subset, split, photos[stem], landmarks, label=labels[stem]))
+    return len(labels)
+
+
+def _by_stem(files: list[Path], suffixes: tuple[str, ...], contents: Contents) -> dict[str, Path]:
+    """Files of one kind by their names without the ending; of several with the same name, the first."""
+    found: dict[str, Path] = {}
+    for path in files:
+        if path.suffix.lower() in suffixes and found.setdefault(path.stem, path) != path:
+            contents.notes.append(f"{path}: left out, {found[path.stem].name} has the same name")
+    return found

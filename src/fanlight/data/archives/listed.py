@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fanlight.data.archives.contents import Request, nothing_found
@@ -48,4 +49,5 @@ def find_photo(request: Request, file: Path, name: str) -> Path | None:
         if request.photos
         else [file.parent, file.parent / "images", file.parent.parent / "images"]
     )
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    places = (folder / name for folder in folders)
+    return next((place for place in places if os.path.isfile(place)), None)  # False for names too long, too

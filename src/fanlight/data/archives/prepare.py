@@ -19,13 +19,14 @@ import numpy as np
 from fanlight.data.archives.boxes import Way, give_boxes
 from fanlight.data.archives.contents import Contents, Face, Progress, Request, Tally
 from fanlight.data.archives.kinds import KINDS, OPTIONS
-from fanlight.data.archives.unpack import archives_of, name_of, unpack
+from fanlight.data.archives.unpack import archives_of, is_archive, name_of, unpack
 from fanlight.data.index import Index, Sample
 from fanlight.data.pts import write_pts
 from fanlight.data.stage import staged_folder
 from fanlight.data.tsv import write_atomically
 from fanlight.errors import InputError
 from fanlight.geometry import FARTHEST_PX, check_box
+from fanlight.image import image_size
 from fanlight.markup import Markup
 
 
@@ -35,7 +36,7 @@ class Prepared:
 
     Attributes:
         index: the new index.
-        tallies: official and found numbers, partition by partition.
+        tallies: expected and found numbers, partition by partition.
         notes: every discrepancy, one line each.
         boxes: how many boxes came from where.
         markup: what the labels follow, where it is known.
@@ -76,7 +77,7 @@ def prepare(
 def _prepare(kind: str, request: Request, out: Path, way: Way, boxing: Progress) -> Prepared:
     stage = request.stage
     contents = KINDS[kind].read(replace(request, root=_unpacked(request)))
-    _check_faces(contents, request.markup)
+    _check_faces(contents, request.markup, way.copy)
     _check_problems(contents, request.root, way)
     origins = give_boxes(
         contents, way, Markup.load(contents.markup) if contents.markup else request.markup, boxing
@@ -95,7 +96,7 @@ def _prepare(kind: str, request: Request, out: Path, way: Way, boxing: Progress)
     for name, text in contents.sidecars.items():
         write_atomically(stage / name, text)
     markup = contents.markup or (request.markup.name if request.markup else None)
-    tallies = _tally(contents)
+    tallies = _tally(contents, request.root)
     prepared = Prepared(out / "index.tsv", tallies, tuple(contents.notes), origins, markup)
     write_atomically(stage / "report.txt", report(kind, prepared))
     return prepared
@@ -141,9 +142,10 @@ def _unpacked(request: Request) -> Path:
     return request.stage / "unpacked" if places else request.root
 
 
-def _check_faces(contents: Contents, markup: Markup | None) -> None:
-    """Move faces that cannot be used to the problems."""
+def _check_faces(contents: Contents, markup: Markup | None, copy: bool) -> None:
+    """Move faces that cannot be used to the problems, and note those that are there twice."""
     good = []
+    seen: set[tuple[Path, int]] = set()
     for position, face in enumerate(contents.faces):
         where, count = face.label or face.photo, len(face.landmarks)
         if markup is not None and count != markup.count:
@@ -152,17 +154,28 @@ def _check_faces(contents: Contents, markup: Markup | None) -> None:
             )
         elif np.abs(face.landmarks).max() >= FARTHEST_PX:
             contents.problems.append(f"{where}: has a landmark a million pixels away")
-        elif fault := _box_fault(face):
-            contents.problems.append(f"{where}: {fault}")
+        elif fault := _fault(face, copy):
+            contents.problems.append(fault)
         else:
             good.append(position)
+            key = face.photo, hash(face.landmarks.tobytes())
+            if key in seen:
+                contents.notes.append(
+                    f"{where}: the same face is there twice ({face.name or face.photo.stem})"
+                )
+            seen.add(key)
     contents.keep(good)
 
 
-def _box_fault(face: Face) -> str:
-    """What is wrong with the box that the archive gives, if it gives one."""
+def _fault(face: Face, copy: bool) -> str:
+    """What is wrong with the box that the archive gives, or with a photo that is to be copied, if anything."""
     try:
         face.box = None if face.box is None else check_box(face.box)
+    except InputError as error:
+        return f"{face.label or face.photo}: {error}"
+    try:
+        if copy:
+            image_size(face.photo)  # a list may name any file, and only photos are copied
     except InputError as error:
         return str(error)
     return ""
@@ -215,30 +228,29 @@ def _free(folder: Path, stem: str, suffix: str, taken: set[Path]) -> Path:
     return path
 
 
-def _tally(contents: Contents) -> tuple[Tally, ...]:
-    """Official and found numbers of each partition or subset, then the reader's own; differences become notes."""
+def _tally(contents: Contents, root: Path) -> tuple[Tally, ...]:
+    """Expected and found numbers of each partition or subset, then the reader's own; differences become notes."""
     partitions = Counter(face.partition for face in contents.faces)
     subsets = Counter(face.subset for face in contents.faces)
     rows = [
         Tally(name, n, partitions[name] if "/" in name else subsets[name])
         for name, n in contents.expected.items()
     ]
-    told = {name for name in partitions if {name, name.partition("/")[0]} & set(contents.expected)}
-    rows += [Tally(name, None, n) for name, n in partitions.items() if name not in told]
     rows += contents.tallies
     contents.notes[:0] = [
-        f"{row.what}: {row.found} of the official {row.expected}"
-        for row in rows
-        if row.expected not in (None, row.found)
+        f"{row.what}: {row.found} of {row.expected} expected" for row in rows if row.expected != row.found
     ]
+    if any(row.found < row.expected for row in rows) and root.is_dir() and not archives_of(root):
+        packed = sorted(path for path in root.iterdir() if is_archive(path))
+        contents.notes += [f"{path}: not unpacked, since there are folders beside it" for path in packed]
     return tuple(rows)
 
 
 def report(kind: str, prepared: Prepared) -> str:
     """The whole story as text: numbers, boxes, every discrepancy."""
-    lines = [f"fanlight data prepare {kind}", "", f"{'partition':32} {'official':>9} {'found':>9}"]
+    lines = [f"fanlight data prepare {kind}", "", f"{'partition':32} {'expected':>9} {'found':>9}"]
     for row in prepared.tallies:
-        lines.append(f"{row.what:32} {'-' if row.expected is None else row.expected:>9} {row.found:>9}")
+        lines.append(f"{row.what:32} {row.expected:>9} {row.found:>9}")
     boxes = ", ".join(f"{count} from the {origin}" for origin, count in prepared.boxes.items())
     lines += ["", f"mark-up: {prepared.markup or 'not said'}", f"face boxes: {boxes}", ""]
     lines.append(f"{len(prepared.notes)} discrepancies" + (":" if prepared.notes else ""))

@@ -9,9 +9,11 @@ as a zip file cut into parts (``300w.zip.001`` to ``.004``), which is read as if
 from __future__ import annotations
 
 import io
+import lzma
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -35,7 +37,10 @@ _SMALL = 64 << 20
 _PART = re.compile(r"(?P<stem>.+\.zip)\.(?P<number>\d{3})", re.IGNORECASE)
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _LITTER = ("__MACOSX", ".DS_Store", ".directory", "Thumbs.db", "desktop.ini")
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RuntimeError)
+_DAMAGE = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error,
+    EOFError, OSError, ValueError, LookupError, RuntimeError,
+)  # fmt: skip
 
 
 def is_archive(path: Path) -> bool:
@@ -76,7 +81,7 @@ def name_of(parts: Sequence[Path]) -> str:
 
 def _parts(whole: Path) -> list[Path]:
     """All parts of a zip file, of which at least one is there."""
-    matches = ((path, _PART.fullmatch(path.name)) for path in whole.parent.iterdir())
+    matches = ((path, _PART.fullmatch(path.name)) for path in whole.parent.iterdir() if path.is_file())
     numbers = {int(m["number"]): path for path, m in matches if m and m["stem"] == whole.name}
     missing = sorted(set(range(1, max(numbers) + 1)) - set(numbers))
     if missing:

@@ -37,6 +37,11 @@ class Part:
     count: int
     optional: bool = False
 
+    def is_at(self, folder: Path) -> bool:
+        """Whether a folder's path ends like this part's, links followed or not."""
+        paths = ([name.lower() for name in path.parts] for path in (folder.absolute(), folder.resolve()))
+        return any(tuple(names[-len(self.ending) :]) == self.ending for names in paths)
+
 
 TRAIN_AND_VAL = (
     Part(("afw",), "afw", "train", 337),
@@ -93,8 +98,7 @@ def find_parts(root: Path, parts: tuple[Part, ...]) -> dict[Part, Path]:
     found: dict[Part, Path] = {}
     twice = []
     for folder in walk(root):
-        names = tuple(name.lower() for name in folder.resolve().parts)
-        part = next((part for part in parts if names[-len(part.ending) :] == part.ending), None)
+        part = next((part for part in parts if part.is_at(folder)), None)
         if part is None or not any(path.suffix.lower() == ".pts" for path in folder.iterdir()):
             continue
         if part in found:

@@ -25,6 +25,7 @@ from fanlight.errors import InputError
 from fanlight.geometry import Floats, mirror_landmarks
 from fanlight.image import verify_image
 from fanlight.markup import Markup
+from fanlight.photos import SUFFIXES
 
 COUNTS = {"AFW": 5207, "HELEN": 37676, "IBUG": 1786, "LFPW": 16556}
 """Faces of each collection (Zhu et al., CVPR 2016, and its data set's page); the mirrored copies are as many."""
@@ -41,10 +42,9 @@ def read(request: Request) -> Contents:
     for name, flip in jobs:
         folder = root / (f"{name}_Flip" if flip else name)
         contents.expected[name.lower() + ("_flip" if flip else "")] = COUNTS[name]
-        photos = sorted(folder.glob("*.jpg")) if folder.is_dir() else []
-        seen = set()
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        photos = [path for path in files if path.suffix.lower() in SUFFIXES]
         for photo in photos:
-            seen.add(photo.stem)
             if (face := _read_face(root, photo, name, flip, contents)) is not None:
                 origin = face.photo.stem.rpartition("_")[0].removeprefix("HELEN_")
                 face.split = (
@@ -54,10 +54,14 @@ def read(request: Request) -> Contents:
                 )
                 contents.faces.append(face)
             request.progress(len(contents.faces), sum(COUNTS.values()) * (2 if request.flips else 1))
-        if not flip:
-            labels = sorted((root / "landmarks" / name).glob("*_pts.mat"))
-            lonely = (path for path in labels if path.stem.removesuffix("_pts") not in seen)
-            contents.notes += [f"{path}: a label without a photo" for path in lonely]
+        labelled = root / "landmarks" / folder.name
+        labels = sorted((labelled if labelled.is_dir() else root / "landmarks" / name).glob("*_pts.mat"))
+        seen = {photo.stem for photo in photos}
+        contents.notes += [
+            f"{path}: a label without a photo in {folder.name}"
+            for path in labels
+            if path.stem.removesuffix("_pts") not in seen
+        ]
     return contents
 
 
@@ -82,7 +86,7 @@ def _helen_test(like: Path | None, contents: Contents) -> set[str]:
         )
         return set()
     for folder in walk(like):
-        if [part.lower() for part in folder.resolve().parts[-2:]] == ["helen", "testset"]:
+        if [part.lower() for part in folder.absolute().parts[-2:]] == ["helen", "testset"]:
             return {path.stem for path in folder.glob("*.pts")}
     raise InputError(f"{like}: no folder helen/testset in it: --like takes a folder of 300W")
 

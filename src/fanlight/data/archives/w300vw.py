@@ -63,10 +63,11 @@ def _read_video(request: Request, folder: Path, subset: str, contents: Contents)
         return False
     labels = {int(p.stem): p for p in sorted((folder / "annot").glob("*.pts")) if p.stem.isdigit()}
     wanted = dict(sorted(labels.items())[:: request.every])
+    split = "train" if subset == "300vw" else "test"
+    contents.expect(f"{subset}/{split}", len(wanted))
     frames = _extract(path, wanted, request.stage / "photos" / "300vw" / folder.name)
     if frames != max(labels, default=0):
         contents.notes.append(f"{path}: has {frames} frames, the labels end at {max(labels, default=0)}")
-    split = "train" if subset == "300vw" else "test"
     for number, label in wanted.items():
         photo = request.stage / "photos" / "300vw" / folder.name / f"{number:06d}.jpg"
         if not photo.is_file():
@@ -97,7 +98,7 @@ def _extract(path: Path, wanted: dict[int, Path], folder: Path) -> int:
             number += 1
             if number in wanted:
                 good, frame = video.retrieve()
-                if good:
+                if good and frame is not None:  # a damaged frame may be called good
                     write_image(folder / f"{number:06d}.jpg", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), QUALITY)
     finally:
         video.release()

@@ -9,13 +9,14 @@ Convention: the authors do not say. The numbers are taken to count from 0 with p
 as those who train on them do, so continuous = p + 0.5; ``offset`` sets another. The rectangle is taken as it
 is: its sides are whole numbers that lie between pixels as well as on them.
 
-An index holds no attributes, so each attribute's test faces get an index of their own:
-``attributes/blur.tsv``.
+An index holds no attributes, so the faces of each attribute get an index of their own, ``attributes/blur.tsv``,
+with the same partitions.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from fanlight.data.archives.contents import Contents, Face, Request, Tally, nothing_found
 from fanlight.data.archives.folder import walk
 from fanlight.errors import InputError
+from fanlight.photos import SUFFIXES
 
 COUNTS = {"train": 7500, "test": 2500}
 ATTRIBUTES = {
@@ -56,8 +58,15 @@ def read(request: Request) -> Contents:
         _read_list(request, lists[split], split, photos, contents)
     if "test" in lists:
         for name, count in ATTRIBUTES.items():
-            found = len(contents.groups[f"attributes/{name}.tsv"])
+            having = (contents.faces[i] for i in contents.groups[f"attributes/{name}.tsv"])
+            found = sum(face.split == "test" for face in having)
             contents.tallies.append(Tally(f"wflw/test, {name}", count, found))
+    if len(lists) == len(COUNTS):
+        listed = {face.photo for face in contents.faces}
+        spare = (path for folder in walk(photos) for path in sorted(folder.iterdir()) if path not in listed)
+        contents.notes += [
+            f"{path}: a photo without a label" for path in spare if path.suffix.lower() in SUFFIXES
+        ]
     return contents
 
 
@@ -74,14 +83,13 @@ def _read_list(request: Request, path: Path, split: str, photos: Path, contents:
         except InputError as error:
             contents.problems.append(f"{path}:{number}: {error}")
             continue
-        if not face.photo.is_file():
+        if not os.path.isfile(face.photo):  # False for names too long, too
             contents.notes.append(f"{path}:{number}: its photo is missing: {face.photo}")
             continue
         face.name = f"{face.photo.stem}_{number}"  # a photo may hold several faces
-        if split == "test":
-            for name, set_ in zip(ATTRIBUTES, attributes, strict=True):
-                if set_:
-                    contents.groups[f"attributes/{name}.tsv"].append(len(contents.faces))
+        for name, set_ in zip(ATTRIBUTES, attributes, strict=True):
+            if set_:
+                contents.groups[f"attributes/{name}.tsv"].append(len(contents.faces))
         contents.faces.append(face)
         request.progress(len(contents.faces), sum(COUNTS.values()))
 
@@ -105,6 +113,9 @@ def _parse(line: str, split: str, photos: Path, offset: float) -> tuple[Face, li
         raise InputError(
             f"the rectangle {left:g} {top:g} {right:g} {bottom:g} should be left, top, right, bottom"
         )
+    photo = Path(fields[206].strip())
+    if photo.is_absolute() or ".." in photo.parts:
+        raise InputError(f"the photo {str(photo)!r} should lie below WFLW_images")
     landmarks = np.array(numbers[:196]).reshape(98, 2) + offset
-    face = Face("wflw", split, photos / fields[206].strip(), landmarks, box=(left, top, right, bottom))
+    face = Face("wflw", split, photos / photo, landmarks, box=(left, top, right, bottom))
     return face, [field == "1" for field in fields[200:206]]
