@@ -105,6 +105,22 @@ def _share(cutoff_hz: ArrayLike, elapsed: float) -> Floats:
     return np.asarray(turns / (turns + 1))
 
 
+def third_difference(times: ArrayLike, places: ArrayLike) -> Floats:
+    """How far four frames are from even acceleration: d of ``Jitter``.
+
+    Args:
+        times: (4,), in any unit, increasing.
+        places: (4, ...), in each frame.
+
+    Returns:
+        (...), in the unit of the places.
+    """
+    times = np.asarray(times, np.float64)
+    apart = times[:, None] - times + np.eye(len(times))
+    weights = 1 / apart.prod(1)
+    return np.asarray(np.tensordot(weights / np.linalg.norm(weights), np.asarray(places, np.float64), 1))
+
+
 class Jitter:
     """How much landmarks tremble from frame to frame, in % of the face's size.
 
@@ -133,14 +149,10 @@ class Jitter:
         self._forget(number)
         if len(recent) < JITTER_FRAMES:
             return
-        times = np.array([time for _, time, _ in recent])
-        apart = times[:, None] - times + np.eye(len(times))
-        weights = 1 / apart.prod(1)
-        weights /= np.linalg.norm(weights)
         places = np.stack([place for _, _, place in recent])
         size = face_size(places.mean(0))
         if size > 0:
-            moved = np.tensordot(weights, places, 1) / size
+            moved = third_difference([time for _, time, _ in recent], places) / size
             self._sum += float((moved**2).sum())
             self._count += len(moved)
 

@@ -72,8 +72,7 @@ class FaceDataset(Dataset[Batch]):
             raise InputError(
                 f"{faces.where}: no faces are left: choose at least one partition that holds some"
             )
-        if math.isfinite(faces.reach):
-            _check_reach(faces, crop_rule, augmentation)
+        check_reach(faces, crop_rule, augmentation.settings.geometry.reach if augmentation else 1.0)
         self.faces = faces
         self.markup = markup
         self.crop_rule = crop_rule
@@ -195,9 +194,19 @@ class FaceDataset(Dataset[Batch]):
         return photo, np.column_stack([matrix[:, :2] @ back[:, :2], transform(matrix, back[:, 2])])
 
 
-def _check_reach(faces: Faces, rule: CropRule, augmentation: Augmentation | None) -> None:
-    """Refuse crops of which a part was cut off when the photos were packed."""
-    motion = augmentation.settings.geometry.reach if augmentation else 1.0
+def check_reach(faces: Faces, rule: CropRule, motion: float) -> None:
+    """Refuse crops of which a part was cut off when the photos were packed.
+
+    Args:
+        faces: from an index, which has whole photos, or a pack.
+        rule: makes the crops.
+        motion: side of the square that holds a crop wherever it is moved, over the crop's side.
+
+    Raises:
+        InputError: a crop reaches further than its photo.
+    """
+    if not math.isfinite(faces.reach):
+        return
     reach = rule.reach(faces.face_boxes, motion).max()
     if reach > faces.reach * (1 + 1e-9):  # a margin that fits exactly is enough
         margin = math.ceil(100 * reach / CropRule().scale - 1e-6) / 100
