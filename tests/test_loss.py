@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -156,6 +159,28 @@ def test_warped_targets_are_drawn_before_the_motion_and_moved_with_the_picture()
     assert losses["total"].item() == pytest.approx(0.25, rel=1e-4)
     other = AlignmentLoss(LossOptions(distance=0, subpixel=False), Decoder())
     assert other([expected + 0.5], after * 4, 64, ONE)["total"] > 0.2501  # 16 - 9 = 7.0 lies in another cell
+
+
+@pytest.mark.parametrize("subpixel", [True, False])
+def test_warped_targets_are_what_opencv_makes_of_those_drawn_before(subpixel: bool) -> None:
+    """Within its rounding, a thirty-second of a cell; half a cell to the right is told apart."""
+    drawing = np.random.default_rng(0)
+    options = LossOptions(distance=0, subpixel=subpixel, warped=True)
+    for mirror, size in itertools.product((False, True), (16, 64)):
+        shift_x, shift_y, scale, rotate = drawing.uniform(-1, 1, 4) * (0.1, 0.1, 0.2, 50)
+        motion = Motion(mirror, shift_x, shift_y, 1 + scale, rotate).matrix()
+        before, linear = drawing.uniform(-1, size + 1, (6, 2)), motion[:, :2]
+        matrix = np.column_stack([linear, linear @ (0.5, 0.5) + size * motion[:, 2] - 0.5])
+        drawn = encode(torch.from_numpy(before)[None].float(), size, subpixel=subpixel)[0].numpy()
+        moved = np.stack([cv2.warpAffine(heatmap, matrix, (size, size)) for heatmap in drawn])
+        after = torch.from_numpy(before @ linear.T + size * motion[:, 2])[None].float()
+        heatmaps, given = torch.from_numpy(moved)[None], torch.from_numpy(motion)[None].float()
+        half_a_cell_off = (heatmaps + heatmaps.roll(1, -1)) / 2
+        exact, off = (
+            AlignmentLoss(options, Decoder())([found], after, size, ONE, given)["total"]
+            for found in (heatmaps, half_a_cell_off)
+        )
+        assert exact < off / 100
 
 
 def test_warped_targets_need_the_motion() -> None:

@@ -107,7 +107,7 @@ class Motion:
 
     def matrix(self) -> Floats:
         """How positions in the crop move, (2, 3), as fractions of its side."""
-        return crop_matrix((0, 0, 1, 1), CropRule(scale=1), 1, self)
+        return _moved(self, (0.5, 0.5), 1.0, 1.0)
 
 
 STILL = Motion()
@@ -167,13 +167,25 @@ def crop_matrix(box: ArrayLike, rule: CropRule, input_size: int, motion: Motion 
         InputError: the box is degenerate.
     """
     centre_x, centre_y, side = rule.square(box)
-    unit = input_size / side * motion.scale
-    cosine = unit * math.cos(math.radians(motion.rotate_deg))
-    sine = unit * math.sin(math.radians(motion.rotate_deg))
+    return _moved(motion, (centre_x, centre_y), input_size / side, input_size)
+
+
+def _moved(motion: Motion, centre: tuple[float, float], unit: float, side: float) -> Floats:
+    """What magnifies by ``unit``, brings ``centre`` to the middle of a square, and then moves that: (2, 3).
+
+    In plain numbers, since loaders need it for every face.
+    """
+    x, y = centre
+    cosine = unit * motion.scale * math.cos(math.radians(motion.rotate_deg))
+    sine = unit * motion.scale * math.sin(math.radians(motion.rotate_deg))
     sign = -1.0 if motion.mirror else 1.0
-    linear = np.array([[sign * cosine, -sine], [sign * sine, cosine]])
-    target = input_size * np.array([0.5 + motion.shift_x, 0.5 + motion.shift_y])
-    return np.column_stack([linear, target - linear @ (centre_x, centre_y)])
+    left, top = side * (0.5 + motion.shift_x), side * (0.5 + motion.shift_y)
+    return np.array(
+        [
+            [sign * cosine, -sine, left - sign * cosine * x + sine * y],
+            [sign * sine, cosine, top - sign * sine * x - cosine * y],
+        ]
+    )
 
 
 def transform(matrix: ArrayLike, landmarks: ArrayLike) -> Floats:
