@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import copy
 from typing import Any
 
 import pytest
@@ -138,6 +138,35 @@ def test_the_loss_on_adversarial_examples_is_larger(data: Index, precision: str)
     assert losses["total"].item() == pytest.approx((clean + 3 * losses["adversarial"]).item() / 4, rel=1e-5)
 
 
-def test_a_step_repeats(data: Index, tmp_path: Path) -> None:
-    one, other = (state_after_step(data, adversary={"weight": 1.0}) for _ in range(2))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+@pytest.mark.parametrize("scale", [2.0**10, 2.0**127])
+def test_scaled_losses_make_the_same_examples(data: Index, scale: float) -> None:
+    """As float16 scales them. Where that overflows, the step is left out, and nothing is broken."""
+    plain = learner(data, adversary={"weight": 1.0, "epsilon": 0.1})
+    expected = plain.step(batch(), 3e-3)
+    scaled = learner(data, adversary={"weight": 1.0, "epsilon": 0.1})
+    before = {name: values.clone() for name, values in scaled.model.named_parameters()}
+    scaled.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    losses = scaled.step(batch(), 3e-3)
+    assert all(values.isfinite() for values in losses.values())
+    assert scaled.scaler.get_scale() == (scale if scale < 2**20 else scale / 2)
+    if scale < 2**20:
+        assert losses["adversarial"].item() == pytest.approx(expected["adversarial"].item(), rel=1e-5)
+        before = dict(plain.model.named_parameters())
+    for name, values in scaled.model.named_parameters():
+        torch.testing.assert_close(values, before[name], atol=1e-5, rtol=0)
+
+
+def test_a_step_repeats_in_a_run_that_goes_on(data: Index) -> None:
+    """To the bit, random starts included; the weights that are averaged are those of the learner."""
+    options = {"adversary": {"weight": 1.0}, "train": {"ema": 0.9, "accumulate": 2}}
+    whole, other = (learner(data, **options) for _ in range(2))
+    whole.step(batch(), 3e-3)
+    averaged = {name: values.clone() for name, values in whole.average.weights().items()}
+    other.restore(copy.deepcopy(whole.state()), averaged)
+    for each in (whole, other):
+        each.step(batch(), 3e-3)
+    for found in ("model", "average"):
+        one, two = (
+            each.model.state_dict() if found == "model" else each.average.weights() for each in (whole, other)
+        )
+        assert all(torch.equal(one[name], two[name]) for name in one)

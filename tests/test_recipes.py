@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from fanlight.config import Recipe, load_recipe
+from fanlight.device import Team
+from fanlight.geometry import Motion
+from fanlight.learner import Learner
 from fanlight.markup import Markup
 from fanlight.recipes import BASE
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDER = REPOSITORY / "recipes"
 RECIPES = sorted(FOLDER.rglob("*.toml"))
+EXPERIMENTS = [path for path in RECIPES if path.stem.startswith("exp_")]
 MARKUPS = sorted((REPOSITORY / "src" / "fanlight" / "markups").glob("*.toml"))
+
+
+def test_all_published_experiments_are_there() -> None:
+    counts = {0: 2, 1: 2, 2: 3, 3: 3, 4: 5, 5: 1, 6: 1, 7: 4}
+    names = [f"exp_{group}_{number + 1}" for group, count in counts.items() for number in range(count)]
+    assert [path.stem for path in EXPERIMENTS] == names
 
 
 def test_the_demo_has_its_recipe() -> None:
@@ -32,6 +44,34 @@ def test_recipe_says_how_to_run_it(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     header = "\n".join(lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))])
     assert f"fanlight train {path.relative_to(REPOSITORY)}" in header
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)
+def test_an_experiment_learns(path: Path) -> None:
+    """A step of its very network, but for its width and the side of its crops."""
+    stride = load_recipe(path).model.stride
+    sizes = {"input_size": 16 * stride, "depth": 3, "features": 8, "stem_features": 4}
+    small = [f"model.{key}={value}" for key, value in sizes.items()]
+    recipe = load_recipe(path, [*small, "train.device=cpu", "train.precision=float32", "decoder.radius=0.2"])
+    learner = Learner(recipe, Team(0, 1, torch.device("cpu")))
+    before = {name: values.clone() for name, values in learner.model.named_parameters()}
+    numbers, side = torch.Generator().manual_seed(0), recipe.model.input_size
+    losses = learner.step(
+        {
+            "image": torch.randint(256, (2, side, side, 3), generator=numbers, dtype=torch.uint8),
+            "landmarks": side * torch.rand(2, 68, 2, generator=numbers),
+            "weight": torch.tensor([0.5, 1.5]),
+            "motion": torch.from_numpy(np.stack([Motion(mirror=True).matrix()] * 2)).float(),
+        },
+        recipe.optimiser.lr,
+    )
+    assert all(value.isfinite() for value in losses.values())
+    assert ("adversarial" in losses) == (path.stem in ("exp_4_2", "exp_5_1"))
+    assert ("distance" in losses) == (path.stem not in ("exp_3_1", "exp_3_2", "exp_3_3"))
+    for name, values in learner.model.named_parameters():
+        assert values.isfinite().all(), name
+    moved = sum((values != before[name]).any().item() for name, values in learner.model.named_parameters())
+    assert moved > len(before) // 2
 
 
 def experiment(name: str) -> Recipe:

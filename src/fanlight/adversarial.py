@@ -54,7 +54,8 @@ def attack(
 ) -> Tensor:
     """Change images so that their loss grows.
 
-    Only the images' gradient is taken: none is left in the parameters. A gradient that overflowed changes nothing.
+    Only the images' gradient is taken: none is left in the parameters. Where it is no number, as after an
+    overflow, a step changes nothing.
 
     Args:
         images: (B, 3, S, S), in [0, 1].

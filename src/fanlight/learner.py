@@ -117,21 +117,22 @@ class Learner:
         """Add the gradients of one part of the batch, and of its adversarial examples, and give the losses."""
         batch = {name: part[name].to(self.device, non_blocking=True) for name in _NEEDED if name in part}
         images, weight, last = to_input(batch["image"]), self.adversary.weight, number == self.parts
+        share = 1 / (1 + weight)
         with self._exchange(last and not weight):
             losses = self._losses(self._network, images, batch)
-            self._backward(losses["total"], 1 / (1 + weight))
+            self._scaled(losses["total"], share).backward()
         if not weight:
             return losses
         with still_statistics(self.model), self._exchange(last):
             changed = attack(
                 images,
-                lambda varied: self.scaler.scale(self._losses(self.model, varied, batch)["total"]),
+                lambda varied: self._scaled(self._losses(self.model, varied, batch)["total"], share),
                 self.adversary,
                 self._generator(number),
             )
             adversarial = self._losses(self._network, changed, batch)["total"]
-            self._backward(adversarial, weight / (1 + weight))
-        total = (losses["total"].detach() + weight * adversarial.detach()) / (1 + weight)
+            self._scaled(adversarial, weight * share).backward()
+        total = share * (losses["total"].detach() + weight * adversarial.detach())
         return {**losses, "total": total, "adversarial": adversarial}
 
     def _losses(self, network: _Network, images: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -140,8 +141,9 @@ class Learner:
         motion = batch["motion"] if self.loss.options.warped else None
         return self.loss(heatmaps, batch["landmarks"], images.shape[-1], batch["weight"], motion)
 
-    def _backward(self, loss: Tensor, share: float) -> None:
-        self.scaler.scale(loss * (share / self.parts)).backward()
+    def _scaled(self, loss: Tensor, share: float) -> Tensor:
+        """What a part's loss adds to the step's, as large as float16 needs its gradient."""
+        return self.scaler.scale(loss * (share / self.parts))
 
     def _exchange(self, now: bool) -> contextlib.AbstractContextManager[None]:
         """Inside the block, processes exchange their gradients, or keep them for later."""
