@@ -31,13 +31,18 @@ def recipes(
         print(json.dumps([_json(entry) for entry in facts], indent=2))
         return
     sets = list(dict.fromkeys(name for entry in facts for name in entry.published.results))
-    table = Table("recipe", *(f"{name}, {whose}" for name in sets for whose in ("published", "ours")))
+    had = {name for entry in facts for name in entry.published.partitions}
+    columns = [
+        (name, whose) for name in sets for whose in ("published", "ours") if whose != "ours" or name in had
+    ]
+    table = Table("recipe", *(f"{name}, {whose}" for name, whose in columns))
     for entry in facts:
-        values = [of.get(name) for name in sets for of in (entry.published.results, entry.ours)]
+        of = {"published": entry.published.results, "ours": entry.ours}
+        values = [of[whose].get(name) for name, whose in columns]
         table.add_row(
             str(entry.path.relative_to(folder)), *("" if v is None else f"{100 * v:.1f}" for v in values)
         )
-    print_wide(table, 32 + 20 * len(sets))
+    print_wide(table, 32 + 20 * len(columns))
     for metric, flip in sorted(
         {(e.published.metric, e.published.flip) for e in facts if e.published.results}
     ):
