@@ -21,14 +21,6 @@ from fanlight.predict import Predictor
 from fanlight.train import Outcome, train
 
 
-class Quiet:
-    def begin(self, total_steps: int, step: int) -> None: ...
-
-    def advance(self, step: int, share: float, status: Any) -> None: ...
-
-    def validated(self, row: Any, best: bool) -> None: ...
-
-
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Index:
     folder = tmp_path_factory.mktemp("faces")
@@ -69,7 +61,7 @@ def sizes_seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def run(recipe: Recipe, faces: Index, folder: Path, resume: bool = False) -> Outcome:
-    outcome = train(recipe, faces, folder, Quiet(), resume)
+    outcome = train(recipe, faces, folder, resume=resume)
     assert outcome is not None
     return outcome
 

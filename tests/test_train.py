@@ -278,6 +278,20 @@ def test_data_that_cannot_be_used_is_refused_before_anything_is_written(data: In
 # ------------------------------------------------------------------ what a run leaves behind
 
 
+def test_a_recipe_brings_its_faces(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    faces = Index.read(make_index(tmp_path / "data", train=4, val=2))
+    recipe = make_recipe(faces, train={"epochs": 1})
+    outcome = train(recipe, recipe.data.faces(), tmp_path / "run")
+    assert outcome is not None
+    assert rows_of(tmp_path / "run")
+    assert capfd.readouterr() == ("", "")
+
+    broken = faces[faces.members("dots/val")[1]].image_path
+    broken.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=rf"(?s)1 of 6 faces cannot be used.*{broken.name}"):
+        recipe.data.faces()
+
+
 def test_the_runs_folder(data: Index, tmp_path: Path) -> None:
     recipe = make_recipe(data, train={"epochs": 2, "ema": 0.5})
     diary = Diary()

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from fanlight.adversarial import AdversaryOptions
 from fanlight.augment_settings import AugmentSettings
+from fanlight.data.check import problems_error
 from fanlight.data.faces import Faces
-from fanlight.data.opening import open_faces
+from fanlight.data.opening import find_problems, open_faces
 from fanlight.data.photometric import photometric_problems
 from fanlight.data.remote import Cache, default_folder, is_url
 from fanlight.distance import possible_normalisers
@@ -80,6 +81,18 @@ class DataSettings(_Strict):
         """Open the data set; its partitions are not looked at."""
         folder = Path(self.cache) if self.cache else default_folder()
         return open_faces(self.index, Cache(folder, self.cache_gib))
+
+    def faces(self) -> Faces:
+        """The faces to learn from and to choose the best checkpoint on, all of them checked.
+
+        Raises:
+            InputError: listing every face that cannot be used; or there is no such data set or partition.
+        """
+        faces = self.open().select([*self.train, *self.val])
+        problems = find_problems(faces, Markup.load(self.markup))
+        if problems:
+            raise problems_error(faces, problems)
+        return faces
 
     @model_validator(mode="after")
     def _apart(self) -> DataSettings:

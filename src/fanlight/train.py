@@ -48,6 +48,19 @@ class Progress(Protocol):
         """A validation was made; ``row`` is that of metrics.csv."""
 
 
+class Silence:
+    """A ``Progress`` that keeps to itself."""
+
+    def begin(self, total_steps: int, step: int) -> None:
+        """Nothing."""
+
+    def advance(self, step: int, share: float, status: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def validated(self, row: Mapping[str, Any], best: bool) -> None:
+        """Nothing."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended.
@@ -72,7 +85,7 @@ class Position:
 
 
 def train(
-    recipe: Recipe, faces: Faces, folder: Path, progress: Progress, resume: bool = False
+    recipe: Recipe, faces: Faces, folder: Path, progress: Progress | None = None, resume: bool = False
 ) -> Outcome | None:
     """Train a network.
 
@@ -80,9 +93,9 @@ def train(
 
     Args:
         recipe: all settings.
-        faces: checked ones; hold the partitions of the recipe.
-        folder: the run's folder.
-        progress: told how it goes, in the leading process only.
+        faces: checked ones, as ``recipe.data.faces()`` gives them; hold the partitions of the recipe.
+        folder: the run's folder; a run that it holds is written over.
+        progress: told how it goes, in the leading process only; nobody is told when None.
         resume: go on from the folder's last checkpoint.
 
     Returns:
@@ -95,7 +108,7 @@ def train(
     with join_team(recipe.train.device) as team:
         leave_cores_to_loaders(team, recipe.train.workers)
         try:
-            return _Training(recipe, faces, folder, progress, team, resume).run()
+            return _Training(recipe, faces, folder, progress or Silence(), team, resume).run()
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"the device's memory is too small ({error}): set train.accumulate = "
