@@ -18,13 +18,14 @@ TRUST := $(if $(PIP_CERT),SSL_CERT_FILE="$(PIP_CERT)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test slow bench lint format clean
+.PHONY: help setup demo test slow bench notebook lint format clean
 
 help:
 	@echo 'make demo     make synthetic faces, train a small network on them, judge it, write a report (10 minutes)'
 	@echo 'make test     run the tests; more words for pytest: make test ARGS="-k mirror -x"'
 	@echo 'make slow     run the tests that take longer than a few seconds each'
 	@echo 'make bench    time everything on one core beside the limits of the machine (15 minutes): benchmarks/README.md'
+	@echo 'make notebook run examples/experiments.ipynb anew, which changes the outputs in it (3 minutes)'
 	@echo 'make lint     check style and types'
 	@echo "make format   put the code into the project's style"
 	@echo 'make setup    only set up .venv (the others do it by themselves)'
@@ -65,6 +66,12 @@ slow: $(READY)
 
 bench: $(READY)
 	$(PY) -m benchmarks $(ARGS)
+
+notebook: $(READY)
+	$(PY) -c 'import nbclient, nbformat; path = "examples/experiments.ipynb"; notebook = nbformat.read(path, 4); \
+	  where = {"metadata": {"path": "examples"}}; \
+	  nbclient.NotebookClient(notebook, record_timing=False, resources=where).execute(); \
+	  nbformat.write(notebook, path)'
 
 lint: $(READY)
 	$(PY) -m ruff check .
