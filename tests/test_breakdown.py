@@ -28,6 +28,7 @@ def judged() -> JudgedFaces:
         true=true,
         scores=np.repeat(1 / noise[..., 0], 68, axis=1),
         covariances=np.eye(2) * np.repeat(noise[..., None] ** 2, 68, axis=1),
+        weights=np.ones(40),
         boxes=boxes,
         subsets=["one"] * 30 + ["two"] * 10,
         captions=["x.jpg"] * 40,

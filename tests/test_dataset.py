@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from fanlight.augment_settings import AugmentSettings, GeometrySettings, PhotometricStep
 from fanlight.data.augment import Augmentation
-from fanlight.data.dataset import Batch, EpochSampler, FaceDataset, make_loader, sample_weight
+from fanlight.data.dataset import Batch, EpochSampler, FaceDataset, make_loader
+from fanlight.data.faces import sample_weight
 from fanlight.data.index import Index, Sample
 from fanlight.data.pts import write_pts
 from fanlight.errors import InputError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import torch
 from fanlight.checkpoint import save_checkpoint
 from fanlight.cli import main
 from fanlight.data.index import Index
-from fanlight.metric import SUMMARY_KEYS
+from fanlight.judging.predictions import load_predictions
+from fanlight.metric import SUMMARY_KEYS, measure
 from painted import make_index, untrained
 
 Run = Callable[..., tuple[int, str, str]]
@@ -102,6 +104,44 @@ def test_metrics_asked_for_come_beside_the_usual_ones(work: Path, fanlight: Run)
     code, out, _ = fanlight("eval", work / "a.ckpt", *on(work), "--auc-rule", "step")
     assert code == 0
     assert "AUC@0.07 box, step" in out
+
+
+def test_weights_of_the_index_weigh_fresh_and_saved_predictions(
+    work: Path, fanlight: Run, tmp_path: Path
+) -> None:
+    """Steps 0, 2, 4, 6 and 8 away from the original pose and an original weigh 5, 4, 3, 2, 1 and 1."""
+    path, kept = work / "turned.tsv", tmp_path / "kept.npz"
+    faces = [sample for sample in Index.read(work / "faces.tsv") if sample.split == "val"]
+    steps = (0, 2, 4, 6, 8, -1)
+    Index.write(path, [replace(face, aug_idx=k) for face, k in zip(faces, steps, strict=True)])
+    where = ["--index", path, "--partition", "dots/val", "--workers", "0", "--device", "cpu"]
+    wanted = ["--weighted", "--json", "--auc-rule", "step"]
+    code, fresh, _ = fanlight("eval", work / "a.ckpt", *where, *wanted, "--save-predictions", kept)
+    assert code == 0
+    code, again, _ = fanlight("eval", kept, *where, *wanted, "--report", tmp_path / "report")
+    assert code == 0
+    found, saved = (json.loads(text)["partitions"]["dots/val"] for text in (fresh, again))
+    saved.pop("predictions")
+    assert found == saved
+    keys = [key for key in found if key not in ("checkpoint", "flip", "n", "parts")]
+    plain = [key for key in keys if not key.endswith("_weighted")]
+    assert keys == [*plain, *(f"{key}_weighted" for key in plain)]
+    judged = load_predictions(kept)
+    index = Index.read(path)
+    predicted, true = judged.of(index, True).landmarks(True), index.all_landmarks(judged.origin.markup)
+    expected = measure(keys, predicted, true, judged.origin.markup, [5, 4, 3, 2, 1, 1])
+    for key in keys:
+        assert found[key]["value"] == pytest.approx(expected[key]), key
+        assert found[key]["low"] <= found[key]["value"] <= found[key]["high"]
+    assert found["nme_box_weighted"]["value"] != pytest.approx(found["nme_box"]["value"], rel=1e-3)
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "NME box, weighted" in page
+    assert "each face counts by its weight" in page
+    code, out, _ = fanlight("compare", kept, work / "b.ckpt", *where, *wanted)
+    assert code == 0
+    values = json.loads(out)["partitions"]["dots/val"]["metrics"]["nme_box_weighted"]
+    assert values["a"] == found["nme_box_weighted"]
+    assert values["difference"]["value"] == pytest.approx(values["b"]["value"] - values["a"]["value"])
 
 
 def test_metrics_that_are_not_possible_are_told_together(work: Path, fanlight: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -247,8 +248,9 @@ def test_ced_by_hand():
 ALL_KEYS = [*SUMMARY_KEYS, *(f"auc_box_height_0.3_{rule}" for rule in ("step", "lua", "simpson"))]
 
 
-@pytest.mark.parametrize("key", ALL_KEYS)
-def test_weights_are_a_matter_of_ratios_and_not_of_order(key):
+@pytest.mark.parametrize("plain_key", ALL_KEYS)
+def test_weights_are_a_matter_of_ratios_and_not_of_order(plain_key):
+    key = f"{plain_key}_weighted"
     predicted, true = made_up(30)
     weights = np.random.default_rng(4).integers(1, 4, 30)
     order = np.random.default_rng(5).permutation(30)
@@ -256,12 +258,12 @@ def test_weights_are_a_matter_of_ratios_and_not_of_order(key):
     assert single(key, predicted, true, KITE, weights / 7) == pytest.approx(value)
     assert single(key, predicted[order], true[order], KITE, weights[order]) == pytest.approx(value)
     assert single(key, predicted, true, KITE, np.full(30, 2.5)) == pytest.approx(
-        single(key, predicted, true, KITE)
+        single(plain_key, predicted, true, KITE)
     )
     if key.startswith("auc") and Metric.parse(key).rule == "trapezoid":
         return  # a repeated face climbs on the spot, a heavy one along the line
     repeated = np.repeat(np.arange(30), weights)
-    assert single(key, predicted[repeated], true[repeated], KITE) == pytest.approx(value)
+    assert single(plain_key, predicted[repeated], true[repeated], KITE) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("weights", [[1, 1], [1, -1, 1], [1, np.nan, 1], [0, 0, 0], [[1], [1], [1]]])
@@ -285,11 +287,14 @@ def test_useless_thresholds_are_refused(threshold):
         ("auc_box_height_0.1_simpson", Metric("auc", "box_height", 0.1, "simpson")),
         ("macc_interpupil_1", Metric("macc", "interpupil", 1.0)),
         ("auc_box_0.00001", Metric("auc", "box", 1e-5)),
+        ("nme_box_weighted", Metric("nme", "box", weighted=True)),
+        ("macc_box_0.07_weighted", Metric("macc", "box", 0.07, weighted=True)),
+        ("auc_interocular_0.08_step_weighted", Metric("auc", "interocular", 0.08, "step", True)),
     ],
 )
 def test_keys_are_read_back(key, metric):
     assert Metric.parse(key) == metric
-    assert metric.key == key == metric_key(metric.kind, metric.normaliser, metric.threshold, metric.rule)
+    assert metric.key == key == metric_key(**vars(metric))
 
 
 @pytest.mark.parametrize(
@@ -304,10 +309,14 @@ def test_keys_are_read_back(key, metric):
         "auc_box_0.0",
         "mse_box",
         "nme_nose",
+        "weighted_nme_box",
+        "auc_box_0.07_weighted_lua",
+        "nme_weighted",
+        "nme_box_weighted_weighted",
     ],
 )
 def test_what_is_no_key_is_refused_with_the_forms(key):
-    with pytest.raises(InputError, match=r"is no metric: write nme_NORMALISER.*box_diagonal.*simpson"):
+    with pytest.raises(InputError, match=r"is no metric: write nme_NORMALISER.*0.07_weighted; .*box_diagonal.*simpson"):
         Metric.parse(key)
 
 
@@ -322,6 +331,11 @@ def test_every_metric_says_what_it_is_and_how_it_ranks():
     assert metric.title == "AUC@0.08 interocular, step"
     for word in ("0.08", "staircase", "eye corners"):
         assert word in metric.definition
+    weighted = Metric.parse("macc_box_0.07_weighted")
+    assert weighted.larger_is_better
+    assert weighted.title == "mAcc@0.07 box, weighted"
+    assert weighted.definition.endswith("; each face counts by its weight")
+    assert "weight" not in metric.definition
 
 
 def test_measure_agrees_with_the_single_functions():
@@ -329,15 +343,16 @@ def test_measure_agrees_with_the_single_functions():
     weights = np.linspace(0, 2, 25)
     boxed = point_errors(predicted, true, normalise(true, KITE))
     eyed = face_errors(point_errors(predicted, true, normalise(true, KITE, "interocular")))
-    assert measure(SUMMARY_KEYS, predicted, true, KITE, weights) == pytest.approx(
+    keys = [f"{key}_weighted" for key in SUMMARY_KEYS]
+    assert measure(keys, predicted, true, KITE, weights) == pytest.approx(
         {
-            "nme_box": nme(face_errors(boxed), weights),
-            "nme_interocular": nme(eyed, weights),
-            "auc_box_0.07": auc(face_errors(boxed), 0.07, weights=weights),
-            "auc_interocular_0.08": auc(eyed, 0.08, weights=weights),
-            "fr_box_0.07": failure_rate(face_errors(boxed), 0.07, weights),
-            "fr_interocular_0.08": failure_rate(eyed, 0.08, weights),
-            "macc_box_0.07": macc(boxed, 0.07, weights),
+            "nme_box_weighted": nme(face_errors(boxed), weights),
+            "nme_interocular_weighted": nme(eyed, weights),
+            "auc_box_0.07_weighted": auc(face_errors(boxed), 0.07, weights=weights),
+            "auc_interocular_0.08_weighted": auc(eyed, 0.08, weights=weights),
+            "fr_box_0.07_weighted": failure_rate(face_errors(boxed), 0.07, weights),
+            "fr_interocular_0.08_weighted": failure_rate(eyed, 0.08, weights),
+            "macc_box_0.07_weighted": macc(boxed, 0.07, weights),
         }
     )
 
@@ -384,9 +399,10 @@ def test_weightless_faces_are_not_there():
 def test_a_resample_is_the_metric_of_the_drawn_faces(key, weighted):
     errors = np.random.default_rng(6).gamma(3, 0.02, 13).round(2)  # rounded: some are equal
     weights = np.random.default_rng(7).integers(1, 4, 13) / 2 if weighted else np.ones(13)
-    column = Metric.parse(key).column(errors[:, None])
+    metric = replace(Metric.parse(key), weighted=weighted)
+    column = metric.column(errors[:, None])
     drawn = np.random.default_rng(8).integers(0, 13, (40, 13))
-    expected = [Faces([Metric.parse(key).column(errors[d, None])], weights[d]).values()[0] for d in drawn]
+    expected = [Faces([metric.column(errors[d, None])], weights[d]).values()[0] for d in drawn]
     np.testing.assert_allclose(Faces([column], weights).resampled(40, seed=8)[:, 0], expected)
 
 

@@ -77,6 +77,7 @@ def faces(seed: int = 0) -> JudgedFaces:
         true=true,
         scores=np.exp(-noise[..., 0]) + generator.normal(0, 0.05, (20, 4)),
         covariances=np.eye(2) * (noise[..., None] + 1) * np.ones((20, 4, 1, 1)),
+        weights=np.ones(20),
         boxes=np.array([[0.0, 0, 30, 30]]) * generator.uniform(1, 8, (20, 1)),
         subsets=["wild"] * 12 + ["tame"] * 8,
         captions=[f"face_{i}.jpg" for i in range(20)],

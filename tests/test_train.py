@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +341,32 @@ def test_the_best_checkpoints_stay(data: Index, tmp_path: Path, rank_by: str) ->
     assert outcome.metrics[rank_by] == values[ranked[0]]
     for name, step in (("best.ckpt", ranked[0]), (f"step{ranked[1]:08d}.ckpt", ranked[1])):
         assert load_checkpoint(tmp_path / "checkpoints" / name).metrics[rank_by] == values[step]
+
+
+def test_ranking_by_a_weighted_metric(tmp_path: Path) -> None:
+    """Validation faces 0, 1, ... steps away from the original pose; the weights of the best are recomputed."""
+    plain = Index.read(make_index(tmp_path))
+    samples = [
+        replace(s, aug_idx=number % 7 if s.split == "val" else -1) for number, s in enumerate(plain)
+    ]
+    Index.write(tmp_path / "turned.tsv", samples)
+    faces = Index.read(tmp_path / "turned.tsv")
+    rank_by = "nme_box_weighted"
+    recipe = make_recipe(faces, train={"epochs": 3, "keep_best": 2, "rank_by": rank_by})
+    outcome = run(recipe, faces, tmp_path / "run")
+    rows = rows_of(tmp_path / "run")
+    weighted = [float(row[rank_by]) for row in rows]
+    assert list(rows[0])[-2:] == ["macc_box_0.07", rank_by]
+    assert outcome.metrics[rank_by] == min(weighted)
+    assert all(float(row["nme_box"]) != pytest.approx(value) for row, value in zip(rows, weighted, strict=True))
+
+    val = faces.select(["dots/val"])
+    predictor = fanlight.load(tmp_path / "run" / "checkpoints" / "best.ckpt", device="cpu")
+    errors = evaluate(predictor, faces, ["dots/val"], flip=False)[0].errors_box
+    weights = [math.ceil(5 * 0.8**sample.aug_idx) for sample in val]
+    assert sorted(set(weights)) == [2, 3, 4, 5]
+    total = sum(weight * error for weight, error in zip(weights, errors.tolist(), strict=True))
+    assert total / sum(weights) == pytest.approx(min(weighted), rel=1e-4)
 
 
 def test_the_last_step_is_always_validated(data: Index, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Means and trapezoid areas over faces, each counted as often as a bootstrap resample draws it.
 
-Every metric is a weighted mean of scores that depend on one face alone. The area by the trapezoid rule is such a
-mean, the area under the staircase, plus the triangles between the staircase and the line. So one matrix product
-gives all metrics of many resamples, and values and intervals share one path.
+Every metric is a mean of scores that depend on one face alone, in which the faces count alike or by their weights. The
+area by the trapezoid rule is such a mean, the area under the staircase, plus the triangles between the staircase and the
+line. So one matrix product gives all metrics of many resamples, and values and intervals share one path.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ class Column:
     """One metric of N faces.
 
     Attributes:
-        scores: (N,), whose weighted mean is the metric.
+        scores: (N,), whose mean is the metric.
         ramp_errors: (N,), for a trapezoid only: the faces' errors; the scores are then max(0, 1 - e / T).
         threshold: T of that trapezoid.
+        weighted: faces count by their weights; else all count alike.
     """
 
     scores: Floats
     ramp_errors: Floats | None = None
     threshold: float = 1.0
+    weighted: bool = False
 
 
 class Faces:
@@ -40,25 +42,32 @@ class Faces:
 
     Args:
         columns: one per metric, M >= 1.
-        weights: (N,), >= 0; all equal when None.
+        weights: (N,), >= 0; needed if a metric is weighted. Only their ratios matter.
 
     Raises:
-        InputError: weights of another shape, negative, not finite or all 0.
+        InputError: weights that are missing, of another shape, negative, not finite or all 0.
     """
 
     def __init__(self, columns: Sequence[Column], weights: ArrayLike | None = None) -> None:
+        weighted = [column.weighted for column in columns]
+        if weights is None and any(weighted):
+            raise InputError("a weighted metric needs weights: give one for each face")
         weights = check_weights(weights, len(columns[0].scores))
         kept = weights > 0
-        self.weights = weights[kept]
-        self.scores = np.column_stack([column.scores for column in columns])[kept]
+        weights = weights[kept] / weights[kept].min()  # equal ones are exactly 1, and then nothing differs
+        alike = np.ones_like(weights)
+        counting = [weights if by_weight else alike for by_weight in weighted]
+        scores = [column.scores[kept] * counts for column, counts in zip(columns, counting, strict=True)]
+        self._sums = np.column_stack([*scores, alike, weights])
+        self._total_of = len(columns) + np.array(weighted, np.intp)
         self._ramps = {
-            j: _Ramps(column.ramp_errors[kept], self.weights, column.threshold)
+            j: _Ramps(column.ramp_errors[kept], counting[j], column.threshold)
             for j, column in enumerate(columns)
             if column.ramp_errors is not None
         }
 
     def __len__(self) -> int:
-        return len(self.weights)
+        return len(self._sums)
 
     def values(self) -> Floats:
         """The metrics, (M,), with every face counted once."""
@@ -84,12 +93,10 @@ class Faces:
 
     def _values(self, counts: NDArray[np.int64]) -> Floats:
         """The metrics, (R, M), when face i counts ``counts[r, i]`` times."""
-        weighted = counts * self.weights
-        total = weighted.sum(axis=1)
-        table = np.asarray(weighted @ self.scores / total[:, None])
+        sums = counts @ self._sums
         for j, ramps in self._ramps.items():
-            table[:, j] += ramps.area(counts) / total
-        return table
+            sums[:, j] += ramps.area(counts)
+        return np.asarray(sums[:, : len(self._total_of)] / sums[:, self._total_of])
 
 
 class _Ramps:

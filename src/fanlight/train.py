@@ -265,7 +265,9 @@ class _Training:
         truth = self.val_feed.dataset.landmarks_image[positions]
         normalisers = [n for n in ("box", "interocular") if n in possible_normalisers(self.markup)]
         keys = [f"nme_{n}" for n in normalisers] + ["auc_box_0.07", "fr_box_0.07", "macc_box_0.07"]
-        return measure(list(dict.fromkeys([*keys, self.recipe.train.rank_by])), predicted, truth, self.markup)
+        keys = list(dict.fromkeys([*keys, self.recipe.train.rank_by]))
+        weights = self.val_feed.dataset.faces.weights[positions]
+        return measure(keys, predicted, truth, self.markup, weights)
 
     def _state(self) -> dict[str, Any]:
         return {**self.learner.state(), "step": self.position.step, "seconds": self.position.seconds}

@@ -32,6 +32,7 @@ def compare(
     normaliser: judge.Normalisers = None,
     threshold: judge.Thresholds = None,
     auc_rule: judge.Rules = None,
+    weighted: judge.Weighted = False,
     as_json: judge.AsJson = False,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write an HTML report with curves and faces.")
@@ -50,7 +51,7 @@ def compare(
     chosen = whole.select(partition)
     partitions = list(chosen.partitions())
     check_same_points(both[0].origin, both[1].origin)
-    keys = judge.asked_metrics(both[0].markup, normaliser, threshold, auc_rule)
+    keys = judge.asked_metrics(both[0].markup, normaliser, threshold, auc_rule, weighted)
     judge.check_labels(both[0], chosen)
     for who, source in zip("AB", both, strict=True):
         source.warn(partitions, f"{who}, ")

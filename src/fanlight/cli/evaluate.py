@@ -37,6 +37,7 @@ def evaluate(
     normaliser: judge.Normalisers = None,
     threshold: judge.Thresholds = None,
     auc_rule: judge.Rules = None,
+    weighted: judge.Weighted = False,
     as_json: judge.AsJson = False,
     report: Annotated[
         Path | None,
@@ -66,7 +67,7 @@ def evaluate(
     source = judge.Source(model, whole, device)
     chosen = whole.select(partition)
     partitions = list(chosen.partitions())
-    keys = judge.asked_metrics(source.markup, normaliser, threshold, auc_rule)
+    keys = judge.asked_metrics(source.markup, normaliser, threshold, auc_rule, weighted)
     if sweep and source.predictor is None:
         raise InputError(f"{model}: saved predictions know no other boxes: give the model for --sweep")
     judge.check_labels(source, chosen)

@@ -49,6 +49,13 @@ Rules = Annotated[
         help="Also give areas by this rule: trapezoid, step, lua or simpson; may be repeated.",
     ),
 ]
+Weighted = Annotated[
+    bool,
+    typer.Option(
+        "--weighted",
+        help="Also give every metric with the faces counted by their weights, which the index's aug_idx tells.",
+    ),
+]
 Flip = Annotated[
     bool, typer.Option("--flip/--no-flip", help="Average each prediction with that of the mirrored face.")
 ]
@@ -75,6 +82,7 @@ def asked_metrics(
     normalisers: Sequence[str] | None,
     thresholds: Sequence[float] | None,
     rules: Sequence[str] | None,
+    weighted: bool,
 ) -> list[str]:
     """The keys of the usual metrics and of those that the options ask for.
 
@@ -102,7 +110,7 @@ def asked_metrics(
         raise InputError.collect(problems, "these metrics are not possible:")
     chosen: list[Normaliser] = [name for name in NORMALISERS if name in lengths]
     by: list[Rule] = [name for name in RULES if name in (rules or ())]
-    return asked_keys(markup, chosen, thresholds or (), by)
+    return asked_keys(markup, chosen, thresholds or (), by, weighted)
 
 
 class Source:

@@ -33,14 +33,6 @@ Key = tuple[int, int]
 Batch = dict[str, torch.Tensor]
 
 
-def sample_weight(aug_idx: int) -> float:
-    """Weight of a sample by its augmentation index: ceil(5 * 0.8^k), or 1 for an original image (k < 0).
-
-    Source: the public FAN training code, where k counts the steps of 300W-LP away from the original pose.
-    """
-    return float(math.ceil(5 * 0.8**aug_idx)) if aug_idx >= 0 else 1.0
-
-
 class FaceDataset(Dataset[Batch]):
     """Faces as crops, with their landmarks.
 
@@ -79,8 +71,7 @@ class FaceDataset(Dataset[Batch]):
         self.input_size = input_size
         self.augmentation = augmentation
         self.seed = seed
-        kinds, kind_of = np.unique(faces.aug_indices, return_inverse=True)
-        weights = np.array([sample_weight(k) for k in kinds.tolist()])[kind_of]
+        weights = faces.weights
         self.weights = (weights / weights.mean()).astype(np.float32)
         self._mirror = list(markup.mirror)
         self._check_points()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,14 @@ from fanlight.geometry import Floats
 from fanlight.markup import Markup
 
 Partition = tuple[str, str]
+
+
+def sample_weight(aug_idx: int) -> float:
+    """Weight of a face by its augmentation index: ceil(5 * 0.8^k), or 1 for an original photo (k < 0).
+
+    Source: the public FAN training code, where k counts the steps of 300W-LP away from the original pose.
+    """
+    return float(math.ceil(5 * 0.8**aug_idx)) if aug_idx >= 0 else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,12 @@ class Faces(ABC):
         Raises:
             InputError: they cannot.
         """
+
+    @property
+    def weights(self) -> Floats:
+        """(N,) how much each face counts in losses and in weighted metrics; see ``sample_weight``."""
+        kinds, kind_of = np.unique(self.aug_indices, return_inverse=True)
+        return np.array([sample_weight(k) for k in kinds.tolist()])[kind_of]
 
     def __len__(self) -> int:
         return len(self._codes)

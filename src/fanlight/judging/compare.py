@@ -144,7 +144,7 @@ def _compare(
     ]
     return ComparedPartition(
         name=first.name,
-        comparison=compare(a.predicted, b.predicted, a.true, markup, wanted.keys),
+        comparison=compare(a.predicted, b.predicted, a.true, markup, wanted.keys, a.weights),
         errors_a=first.errors_box,
         errors_b=second.errors_box,
         groups=groups,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,13 +173,14 @@ def _result(
     judged = judged_faces(dataset, found, members, wanted.flip)
     lengths = normalise(judged.true, dataset.markup, "box")
     errors = face_errors(point_errors(judged.predicted, judged.true, lengths))
-    plain = found.plain[members]
+
+    def summary(predicted: Floats) -> dict[str, Any]:
+        return summarise(predicted, judged.true, dataset.markup, wanted.keys, judged.weights)
+
     return PartitionResult(
         name=name,
-        summary=summarise(judged.predicted, judged.true, dataset.markup, wanted.keys),
-        summary_other_flip=(
-            summarise(plain, judged.true, dataset.markup, wanted.keys) if wanted.flip else None
-        ),
+        summary=summary(judged.predicted),
+        summary_other_flip=summary(found.plain[members]) if wanted.flip else None,
         errors_box=errors,
         faces=_views(dataset, members, judged, errors, wanted),
         flip=wanted.flip,
@@ -194,6 +196,7 @@ def judged_faces(dataset: FaceDataset, found: Found, members: NDArray[np.int64],
         true=dataset.landmarks_image[members].astype(np.float64),
         scores=found.scores[members],
         covariances=found.covariances[members],
+        weights=faces.weights[members],
         boxes=faces.face_boxes[members],
         subsets=[faces.partition_of(position).rpartition("/")[0] for position in positions],
         captions=[faces.name(position) for position in positions],

@@ -46,6 +46,7 @@ class JudgedFaces:
         true: (N, L, 2).
         scores: (N, L), heights of the heatmaps' peaks, from the crops as they are.
         covariances: (N, L, 2, 2), px squared, of the same.
+        weights: (N,), how much each counts in weighted metrics.
         boxes: (N, 4), the face boxes that the crops were made from.
         subsets: the subset of each, such as ``lfpw``.
         captions: the file name of each photo.
@@ -55,6 +56,7 @@ class JudgedFaces:
     true: Floats
     scores: Floats
     covariances: Floats
+    weights: Floats
     boxes: Floats
     subsets: list[str]
     captions: list[str]

@@ -24,6 +24,7 @@ def compare(
     true: ArrayLike,
     markup: Markup,
     keys: Sequence[str] | None = None,
+    weights: ArrayLike | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -38,13 +39,14 @@ def compare(
         true: (N, L, 2), same frame.
         markup: the mark-up of all.
         keys: metrics to give; None for the usual ones.
+        weights: as for ``measure``.
         bootstrap: number of resamples, >= 1.
         seed: of the resamples.
 
     Returns:
         ``{"n": N, "metrics": {key: {"a": i, "b": i, "difference": i}}, "a_better": i, "b_better": i}`` where
         each i is ``{"value", "low", "high"}``. A difference is B minus A. ``b_better`` is the share of the faces
-        whose error (box) is smaller by B; faces equal within ``EQUAL`` count for
+        whose error (box) is smaller by B, whatever their weights; faces equal within ``EQUAL`` count for
         neither.
 
     Raises:
@@ -58,7 +60,7 @@ def compare(
     faces_a, faces_b = (SHARE.column(errors["box"]).scores for errors in both)
     gain = faces_a - faces_b
     columns += [Column((gain < -EQUAL).astype(float)), Column((gain > EQUAL).astype(float))]
-    faces = Faces(columns)
+    faces = Faces(columns, weights)
     values = _with_differences(faces.values()[None], len(metrics))
     low, high = np.quantile(
         _with_differences(faces.resampled(bootstrap, seed), len(metrics)), [0.025, 0.975], axis=0

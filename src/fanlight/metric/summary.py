@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,17 +46,19 @@ def asked_keys(
     normalisers: Sequence[Normaliser] = (),
     thresholds: Sequence[float] = (),
     rules: Sequence[Rule] = (),
+    weighted: bool = False,
 ) -> list[str]:
     """The usual metrics, and after them every one that some normalisers, thresholds and rules make together.
 
     What is not given is filled in: the usual normalisers, each one's usual threshold (``USUAL_THRESHOLDS``), the
-    trapezoid rule. Rules alone add areas only.
+    trapezoid rule. Rules alone add areas only. Weighted forms of all of these come last.
 
     Args:
         markup: must allow the normalisers.
         normalisers: lengths that errors are divided by.
         thresholds: fractions above 0.
         rules: of ``auc``.
+        weighted: also give each metric with the faces counted by their weights.
 
     Returns:
         Keys, each once.
@@ -71,15 +74,16 @@ def asked_keys(
             f"normaliser {', '.join(lacking)}: not possible with the mark-up {markup.name}; "
             f"use {', '.join(possible)}"
         )
-    if not (normalisers or thresholds or rules):
-        return keys
-    for name in normalisers or [name for name in ("box", "interocular") if name in possible]:
+    asked = normalisers or thresholds or rules
+    lengths = normalisers or [name for name in ("box", "interocular") if name in possible]
+    for name in lengths if asked else ():
         keys += [Metric("nme", name).key]
         for limit in thresholds or [USUAL_THRESHOLDS[name]]:
             keys += [Metric("auc", name, limit, rule).key for rule in rules or ("trapezoid",)]
             if normalisers or thresholds:
                 keys += [Metric("fr", name, limit).key, Metric("macc", name, limit).key]
-    return list(dict.fromkeys(keys))
+    keys = list(dict.fromkeys(keys))
+    return [*keys, *(replace(Metric.parse(key), weighted=True).key for key in keys)] if weighted else keys
 
 
 def single(
@@ -103,10 +107,11 @@ def measure(
         predicted: (N, L, 2).
         true: (N, L, 2), same frame.
         markup: the mark-up of both.
-        weights: (N,), >= 0; all equal when None.
+        weights: (N,), >= 0, for metrics that are weighted; others heed only that a face of weight 0 is not there.
 
     Raises:
-        InputError: as ``normalise`` and ``point_errors``, or a key that is no metric.
+        InputError: as ``normalise`` and ``point_errors``, a key that is no metric, or one that is weighted where
+            there are no weights.
     """
     metrics = [Metric.parse(key) for key in keys]
     errors = errors_by_normaliser(metrics, predicted, true, markup)
@@ -133,7 +138,7 @@ def summarise(
         true: (N, L, 2), same frame.
         markup: the mark-up of both.
         keys: metrics to give; None for ``SUMMARY_KEYS`` without those that the mark-up does not allow.
-        weights: (N,), >= 0; all equal when None.
+        weights: as for ``measure``.
         bootstrap: number of resamples, >= 1.
         seed: of the resamples; the same seed draws the same faces, so two models compare in pairs.
 

@@ -7,18 +7,18 @@ from numpy.typing import ArrayLike
 
 from fanlight.distance import Floats, check_errors
 from fanlight.metric.area import Rule
-from fanlight.metric.key import Metric
+from fanlight.metric.key import Kind, Metric
 from fanlight.resample import Faces, check_weights
 
 
 def nme(errors: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Normalised mean error: the mean of the faces' errors (N,)."""
-    return _mean(Metric("nme"), check_errors(errors, 1)[:, None], weights)
+    return _mean(check_errors(errors, 1)[:, None], weights, "nme")
 
 
 def failure_rate(errors: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> float:
     """Share of the faces whose error (N,) is above the threshold; an error equal to it is no failure."""
-    return _mean(Metric("fr", threshold=threshold), check_errors(errors, 1)[:, None], weights)
+    return _mean(check_errors(errors, 1)[:, None], weights, "fr", threshold)
 
 
 def auc(
@@ -48,7 +48,7 @@ def auc(
     Returns:
         0 to 1, larger is better (``simpson`` may reach 1 + 1e-4/T).
     """
-    return _mean(Metric("auc", "box", threshold, rule), check_errors(errors, 1)[:, None], weights)
+    return _mean(check_errors(errors, 1)[:, None], weights, "auc", threshold, rule)
 
 
 def macc(errors: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> float:
@@ -59,10 +59,17 @@ def macc(errors: ArrayLike, threshold: float, weights: ArrayLike | None = None) 
         threshold: T, a fraction above 0.
         weights: (N,), one a face, which all its landmarks share; all equal when None.
     """
-    return _mean(Metric("macc", threshold=threshold), check_errors(errors, 2), weights)
+    return _mean(check_errors(errors, 2), weights, "macc", threshold)
 
 
-def _mean(metric: Metric, errors: Floats, weights: ArrayLike | None) -> float:
+def _mean(
+    errors: Floats,
+    weights: ArrayLike | None,
+    kind: Kind,
+    threshold: float | None = None,
+    rule: Rule = "trapezoid",
+) -> float:
+    metric = Metric(kind, "box", threshold, rule, weighted=weights is not None)
     return float(Faces([metric.column(errors)], weights).values()[0])
 
 
