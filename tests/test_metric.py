@@ -316,7 +316,9 @@ def test_keys_are_read_back(key, metric):
     ],
 )
 def test_what_is_no_key_is_refused_with_the_forms(key):
-    with pytest.raises(InputError, match=r"is no metric: write nme_NORMALISER.*0.07_weighted; .*box_diagonal.*simpson"):
+    with pytest.raises(
+        InputError, match=r"is no metric: write nme_NORMALISER.*0.07_weighted; .*box_diagonal.*simpson"
+    ):
         Metric.parse(key)
 
 

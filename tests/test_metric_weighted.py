@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -116,7 +116,7 @@ def test_a_heavy_face_is_climbed_along_the_line_and_a_repeated_one_on_the_spot()
     """By the trapezoid rule: (0, 0) (.04, 1) against (0, 0) (.04, .5) (.04, 1), up to .08."""
     true = np.zeros((1, 68, 2))
     true[0, :2] = [0, 0], [1, 1]
-    predicted = true + [0.04, 0]
+    predicted = true + np.array([0.04, 0])
     key = "auc_box_0.08"
     heavy = single(f"{key}_weighted", predicted, true, MARKUP, [2])
     assert heavy == pytest.approx((0.04 * 0.5 + 0.04) / 0.08)
@@ -124,6 +124,7 @@ def test_a_heavy_face_is_climbed_along_the_line_and_a_repeated_one_on_the_spot()
     assert twice == pytest.approx((0.04 * 0.25 + 0.04) / 0.08)
 
 
+@settings(deadline=None, max_examples=40)
 @given(weight_lists, st.randoms(use_true_random=False), st.floats(1e-3, 1e3))
 def test_neither_the_order_nor_the_unit_of_the_weights_matters(
     weights: list[float], random: Any, unit: float
@@ -137,6 +138,7 @@ def test_neither_the_order_nor_the_unit_of_the_weights_matters(
     assert again == pytest.approx(values, rel=1e-9, abs=1e-12)
 
 
+@settings(deadline=None, max_examples=40)
 @given(weight_lists)
 def test_a_weighted_metric_lies_between_those_of_single_faces(weights: list[float]) -> None:
     predicted, true, _ = made_up(len(weights), 3)

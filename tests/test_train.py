@@ -346,9 +346,7 @@ def test_the_best_checkpoints_stay(data: Index, tmp_path: Path, rank_by: str) ->
 def test_ranking_by_a_weighted_metric(tmp_path: Path) -> None:
     """Validation faces 0, 1, ... steps away from the original pose; the weights of the best are recomputed."""
     plain = Index.read(make_index(tmp_path))
-    samples = [
-        replace(s, aug_idx=number % 7 if s.split == "val" else -1) for number, s in enumerate(plain)
-    ]
+    samples = [replace(s, aug_idx=number % 7 if s.split == "val" else -1) for number, s in enumerate(plain)]
     Index.write(tmp_path / "turned.tsv", samples)
     faces = Index.read(tmp_path / "turned.tsv")
     rank_by = "nme_box_weighted"
@@ -358,7 +356,9 @@ def test_ranking_by_a_weighted_metric(tmp_path: Path) -> None:
     weighted = [float(row[rank_by]) for row in rows]
     assert list(rows[0])[-2:] == ["macc_box_0.07", rank_by]
     assert outcome.metrics[rank_by] == min(weighted)
-    assert all(float(row["nme_box"]) != pytest.approx(value) for row, value in zip(rows, weighted, strict=True))
+    assert all(
+        float(row["nme_box"]) != pytest.approx(value) for row, value in zip(rows, weighted, strict=True)
+    )
 
     val = faces.select(["dots/val"])
     predictor = fanlight.load(tmp_path / "run" / "checkpoints" / "best.ckpt", device="cpu")

@@ -1,8 +1,8 @@
 """Means and trapezoid areas over faces, each counted as often as a bootstrap resample draws it.
 
-Every metric is a mean of scores that depend on one face alone, in which the faces count alike or by their weights. The
-area by the trapezoid rule is such a mean, the area under the staircase, plus the triangles between the staircase and the
-line. So one matrix product gives all metrics of many resamples, and values and intervals share one path.
+Every metric is a mean of scores that depend on one face alone; the faces count alike or by their weights. The area
+by the trapezoid rule is such a mean, the area under the staircase, plus the triangles between the staircase and
+the line. So one matrix product gives all metrics of many resamples, and values and intervals share one path.
 """
 
 from __future__ import annotations
@@ -49,17 +49,16 @@ class Faces:
     """
 
     def __init__(self, columns: Sequence[Column], weights: ArrayLike | None = None) -> None:
-        weighted = [column.weighted for column in columns]
-        if weights is None and any(weighted):
+        if weights is None and any(column.weighted for column in columns):
             raise InputError("a weighted metric needs weights: give one for each face")
-        weights = check_weights(weights, len(columns[0].scores))
-        kept = weights > 0
-        weights = weights[kept] / weights[kept].min()  # equal ones are exactly 1, and then nothing differs
-        alike = np.ones_like(weights)
-        counting = [weights if by_weight else alike for by_weight in weighted]
+        given = check_weights(weights, len(columns[0].scores))
+        kept = given > 0
+        by_weight = given[kept] / given[kept].min()  # equal weights are exactly 1, and then nothing differs
+        alike = np.ones_like(by_weight)
+        counting = [by_weight if column.weighted else alike for column in columns]
         scores = [column.scores[kept] * counts for column, counts in zip(columns, counting, strict=True)]
-        self._sums = np.column_stack([*scores, alike, weights])
-        self._total_of = len(columns) + np.array(weighted, np.intp)
+        self._sums = np.column_stack([*scores, alike, by_weight])
+        self._total_of = np.array([len(columns) + column.weighted for column in columns])
         self._ramps = {
             j: _Ramps(column.ramp_errors[kept], counting[j], column.threshold)
             for j, column in enumerate(columns)

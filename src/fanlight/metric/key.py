@@ -70,8 +70,8 @@ class Metric:
         except (AttributeError, InputError):
             raise InputError(
                 f"{key!r} is no metric: write nme_NORMALISER, fr_NORMALISER_THRESHOLD, "
-                "macc_NORMALISER_THRESHOLD or auc_NORMALISER_THRESHOLD[_RULE], as in auc_box_0.07, and _weighted at "
-                "the end where faces count by their weights, as in macc_box_0.07_weighted; "
+                "macc_NORMALISER_THRESHOLD or auc_NORMALISER_THRESHOLD[_RULE], as in auc_box_0.07, and _weighted "
+                "at the end where faces count by their weights, as in macc_box_0.07_weighted; "
                 f"normalisers are {', '.join(NORMALISERS)}; rules are {', '.join(RULES)}"
             ) from None
 
