@@ -164,7 +164,7 @@ class TrainSettings(_Strict):
     """How long and on what.
 
     Attributes:
-        epochs: passes over the training partitions.
+        epochs: passes over the training partitions; may be a fraction.
         max_minutes: stop after this time, whatever the epoch; 0 for no limit.
         batch_size: samples per optimiser step, over all devices and accumulated parts together.
         accumulate: parts into which a device's share of the batch is cut to save memory.
@@ -184,7 +184,7 @@ class TrainSettings(_Strict):
             points; random weights when empty.
     """
 
-    epochs: int = Field(60, ge=1)
+    epochs: Positive = 60
     max_minutes: float = Field(0.0, ge=0)
     batch_size: int = Field(32, ge=1)
     accumulate: int = Field(1, ge=1)
@@ -268,6 +268,12 @@ class Recipe(_Strict):
             faults.append(("decoder.radius", f"{self.decoder.radius:g} {why}"))
         return faults
 
+    def from_anywhere(self) -> Recipe:
+        """The same with absolute paths, which hold whatever the working directory is."""
+        return self.model_copy(
+            update={"data": self.data.from_anywhere(), "train": self.train.from_anywhere()}
+        )
+
     def crop_sizes(self) -> list[tuple[float, int]]:
         """Shares of the run and the side of the crops in px from each on; the first share is 0."""
         return self.schedule.crop_sizes or [(0.0, self.model.input_size)]
@@ -328,6 +334,16 @@ def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Rec
             wrong; all wrong settings are listed.
     """
     path = Path(path)
+    values, places = recipe_values(path, overrides)
+    return Recipe.from_dict(values, str(path), places).from_anywhere()
+
+
+def recipe_values(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Places]:
+    """A recipe's settings as they are written, unchecked, with overrides applied; and where each stands.
+
+    Raises:
+        InputError: the file or a base of it is missing or not TOML, or an override has no ``=``.
+    """
     values, places = read_recipe(path)
     keys, problems = [], []
     for override in overrides:
@@ -337,10 +353,7 @@ def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Rec
             problems.append(str(error))
     if problems:
         raise InputError.collect(problems, f"{path}: these changes cannot be made:")
-    recipe = Recipe.from_dict(values, str(path), places.with_overridden(keys))
-    return recipe.model_copy(
-        update={"data": recipe.data.from_anywhere(), "train": recipe.train.from_anywhere()}
-    )
+    return values, places.with_overridden(keys)
 
 
 def _override(values: dict[str, Any], override: str) -> str:

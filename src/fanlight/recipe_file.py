@@ -109,16 +109,16 @@ def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], Places]:
             f'{path}: base = {base!r}: give the file of another recipe, as in base = "base.toml"'
         )
     below, base_places = _read(path.parent / base, chain)
-    return _merge(below, values), places.over(base_places, _value_keys(values))
+    return merge(below, values), places.over(base_places, _value_keys(values))
 
 
-def _merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The base's settings under the recipe's own."""
+def merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The base's settings under the recipe's own: tables setting by setting, all else as a whole."""
     merged = dict(base)
     for key, value in values.items():
         under = merged.get(key)
         if isinstance(under, Mapping) and isinstance(value, Mapping):
-            value = _merge(under, value)
+            value = merge(under, value)
         merged[key] = value
     return merged
 

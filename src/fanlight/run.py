@@ -18,6 +18,10 @@ from fanlight.errors import InputError
 from fanlight.metric import Metric
 from fanlight.recipe_file import dump_toml
 
+LAST = Path(
+    "checkpoints", "last.ckpt"
+)  # in a run's folder: the newest checkpoint, which the run goes on from
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -57,7 +61,7 @@ class Run:
     @property
     def last(self) -> Path:
         """The newest checkpoint, which a run goes on from."""
-        return self.checkpoints / "last.ckpt"
+        return self.folder / LAST
 
     def plot(self, step: int, scalars: Mapping[str, float]) -> None:
         """Hand figures to TensorBoard."""

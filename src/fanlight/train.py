@@ -30,7 +30,7 @@ from fanlight.metric import measure
 from fanlight.network import TorchNetwork
 from fanlight.optimise import learning_rate
 from fanlight.predict import Predictor
-from fanlight.run import Ranked, Run
+from fanlight.run import LAST, Ranked, Run
 
 LOOK_STEPS = 20  # steps between two looks at the loss, each of which waits for the device
 
@@ -137,10 +137,10 @@ class _Training:
         self.latest: Mapping[str, float] = {}
         self.position, ranked = Position(), tuple[Ranked, ...]()
         if resume:
-            ranked = self._restore(folder / "checkpoints" / "last.ckpt")
+            ranked = self._restore(folder / LAST)
         self.run_folder = Run(folder, recipe, ranked, self.position.step) if team.leads else None
         self.steps_per_epoch = len(self.train_feed.sampler)
-        self.total_steps = recipe.train.epochs * self.steps_per_epoch
+        self.total_steps = max(1, round(recipe.train.epochs * self.steps_per_epoch))
         self.validate_every = max(1, round(self.steps_per_epoch / recipe.train.validations_per_epoch))
 
     def run(self) -> Outcome | None:

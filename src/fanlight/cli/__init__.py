@@ -9,7 +9,19 @@ import typer
 from rich.markup import escape
 
 from fanlight import __version__
-from fanlight.cli import compare, convert, data, evaluate, export, models, predict, recipes, serve, train
+from fanlight.cli import (
+    ablate,
+    compare,
+    convert,
+    data,
+    evaluate,
+    export,
+    models,
+    predict,
+    recipes,
+    serve,
+    train,
+)
 from fanlight.cli.console import err, out
 from fanlight.errors import InputError
 
@@ -21,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("train")(train.train)
+app.command("ablate")(ablate.ablate)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
@@ -39,7 +52,7 @@ def version(
 ) -> None:
     """Train, judge and use Face Alignment Networks."""
     command, processes = context.invoked_subcommand, os.environ.get("WORLD_SIZE", "1")
-    if processes != "1" and command not in ("train", None):
+    if processes != "1" and command not in ("train", "ablate", None):
         raise InputError(
             f"fanlight {command} takes one process, and was started as {processes}, which would all do the same: "
             "start it without torchrun"

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from fanlight.data.faces import Faces
 
 SKIPPED = "skipped.tsv"
-LAST = Path("checkpoints", "last.ckpt")
 
 
 def train(
@@ -68,7 +67,7 @@ def _open(
 ) -> tuple[Path, Recipe]:
     """The run's folder and its checked recipe."""
     from fanlight.config import load_recipe
-    from fanlight.run import open_recipe
+    from fanlight.run import LAST, open_recipe
 
     if resume is not None:
         if recipe is not None or settings or out_folder is not None:
@@ -99,12 +98,12 @@ def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Faces:
     from fanlight.markup import Markup
 
     faces = recipe.data.open().select([*recipe.data.train, *recipe.data.val])
-    leads = _leads()
-    if not leads and not skip_invalid:
+    is_leading = leads()
+    if not is_leading and not skip_invalid:
         return faces  # the leading process checks for all
     problems = check_with_bar(faces, Markup.load(recipe.data.markup))
     bad = refuse(faces, problems, skip_invalid)
-    if bad and leads:
+    if bad and is_leading:
         folder.mkdir(parents=True, exist_ok=True)
         write_problems(folder / SKIPPED, problems)
         tell_skipped(len(bad), faces, folder / SKIPPED)
@@ -114,18 +113,20 @@ def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Faces:
 @contextlib.contextmanager
 def _stopped_with_advice(folder: Path) -> Iterator[None]:
     """Say how to go on after Ctrl-C, and after SIGTERM, by which torchrun and SLURM stop a process."""
+    from fanlight.run import LAST
+
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
-        if _leads() and (folder / LAST).exists():
+        if leads() and (folder / LAST).exists():
             err.print(f"stopped; go on from the last validation by fanlight train --resume {folder}")
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _leads() -> bool:
+def leads() -> bool:
     """True for the one process of a torchrun that prints and writes."""
     return os.environ.get("RANK", "0") == "0"
 
@@ -141,9 +142,7 @@ class TrainingBar:
             TextColumn("{task.fields[status]}"),
             TimeElapsedColumn(),
         )
-        self._bar = Progress(
-            *columns, console=err, disable=not (err.is_terminal and _leads()), transient=True
-        )
+        self._bar = Progress(*columns, console=err, disable=not (err.is_terminal and leads()), transient=True)
         self._task = self._bar.add_task("training", total=1.0, status="")
 
     def __enter__(self) -> TrainingBar:

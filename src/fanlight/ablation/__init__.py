@@ -1,0 +1,1 @@
+"""Ablations: trainings that differ in one thing each, judged on the same faces."""

@@ -1,0 +1,98 @@
+"""The trainings of an ablation: every trained variant once for each seed, under one budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fanlight.ablation.plan import Ablation, Variant
+from fanlight.config import Recipe
+from fanlight.data.faces import Faces
+from fanlight.errors import InputError
+from fanlight.run import LAST, open_recipe
+from fanlight.train import Progress, train
+
+
+def run_folder(folder: Path, variant: Variant, seed: int) -> Path:
+    """Where the run of a variant's network lies; of the variant ``of`` which it is."""
+    return folder / "runs" / variant.source / f"seed{seed}"
+
+
+def network_file(folder: Path, variant: Variant, seed: int) -> Path:
+    """The checkpoint to judge: the weights at the end of the budget, or the one that was given."""
+    return variant.checkpoint or run_folder(folder, variant, seed) / LAST
+
+
+def trainings(ablation: Ablation) -> Iterator[tuple[Variant, int]]:
+    """All of them; every variant has its first seed before any has its second."""
+    for seed in ablation.settings.seeds:
+        for variant in ablation.trained:
+            yield variant, seed
+
+
+def train_one(
+    ablation: Ablation, variant: Variant, seed: int, faces: Faces, folder: Path, progress: Progress
+) -> None:
+    """Train a network, or go on where an earlier call was interrupted; one that is done is left as it is.
+
+    Args:
+        ablation: what is compared.
+        variant: a trained one.
+        seed: of its weights, order and augmentation.
+        faces: the checked faces of the index.
+        folder: the ablation's.
+        progress: told how it goes.
+
+    Raises:
+        InputError: as ``train``; or the run's folder holds one of other settings.
+    """
+    recipe = budgeted(ablation, variant, seed, faces)
+    run = run_folder(folder, variant, seed)
+    goes_on = (run / LAST).exists()
+    if goes_on:
+        _check_same(run, recipe)
+    chosen = faces.select([*recipe.data.train, *recipe.data.val])
+    train(recipe, chosen, run, progress, resume=goes_on)
+
+
+def budgeted(ablation: Ablation, variant: Variant, seed: int, faces: Faces) -> Recipe:
+    """A variant's recipe with its seed, and the budget in place of its own length.
+
+    A budget of images ends after as many optimiser steps as they fill, and one of minutes when these are over;
+    the schedule ends with it either way.
+    """
+    recipe, settings = variant.recipe, ablation.settings
+    if recipe is None:
+        raise ValueError(f"{variant.name} is not trained")
+    train_settings: dict[str, float] = {"seed": seed}
+    if settings.minutes:
+        train_settings |= {"max_minutes": settings.minutes, "epochs": 1e6}
+        schedule = {"clock": "time"}
+    else:
+        counts = faces.select(recipe.data.train).partitions()
+        epoch = sum(count * recipe.data.repeat.get(name, 1) for name, count in counts.items())
+        steps = settings.images // recipe.train.batch_size
+        train_settings |= {"max_minutes": 0.0, "epochs": steps / (epoch // recipe.train.batch_size)}
+        schedule = {"clock": "epochs"}
+    return recipe.model_copy(
+        update={
+            "train": recipe.train.model_copy(update=train_settings),
+            "schedule": recipe.schedule.model_copy(update=schedule),
+        }
+    )
+
+
+def _check_same(run: Path, recipe: Recipe) -> None:
+    """Refuse to take a run for one that it is not."""
+    before, now = open_recipe(run).to_dict(), recipe.to_dict()
+    changed = sorted(
+        f"{table}.{key}"
+        for table in now
+        for key in {**before.get(table, {}), **now[table]}
+        if before.get(table, {}).get(key) != now[table].get(key)
+    )
+    if changed:
+        raise InputError(
+            f"{run}: holds a run of other settings ({', '.join(changed)}): give another --out, or "
+            "remove that folder to train it anew"
+        )
