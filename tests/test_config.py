@@ -166,7 +166,7 @@ def test_faults_of_an_override_say_so(tmp_path: Path) -> None:
     [
         ("model", "stacks", "2"), ("model", "stacks", 2.0), ("model", "stacks", True), ("model", "norm", "group"),
         ("decoder", "gamma", "1"), ("crop", "scale", True), ("loss", "subpixel", 1), ("loss", "subpixel", "true"),
-        ("train", "epochs", 1.5), ("train", "flip", "yes"), ("train", "device", "gpu"), ("train", "ema", 1.0),
+        ("train", "epochs", "all"), ("train", "flip", "yes"), ("train", "device", "gpu"), ("train", "ema", 1.0),
         ("optimiser", "lr", "1e-4"), ("optimiser", "lr", float("inf")), ("optimiser", "lr", float("nan")),
         ("optimiser", "name", "adam"), ("optimiser", "betas", [0.9]), ("schedule", "factor", 1.01),
         ("data", "train", []), ("data", "train", "a/train"), ("data", "index", 3),

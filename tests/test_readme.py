@@ -32,7 +32,7 @@ from fanlight.published import Published
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Their commands run, or are parsed at least.
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("flow", "markup", "packs", "devices", "convert")))
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("flow", "markup", "packs", "devices", "convert", "ablation")))
 TINY = (
     *("model.preset=fan1_narrow", "model.features=8", "model.stem_features=4", "model.input_size=64"),
     *("train.epochs=1", "train.batch_size=8", "train.workers=0", "schedule.clock=epochs"),

@@ -108,7 +108,7 @@ class AlignmentLoss:
 
     def __init__(self, options: LossOptions, decoder: Decoder) -> None:
         self.options, self.decoder = options, decoder
-        self._targets: Tensor | None = None
+        self._buffer: Tensor | None = None
 
     def __call__(
         self,
@@ -135,7 +135,7 @@ class AlignmentLoss:
         # Once for both terms: reductions over a channels-last or half-precision heatmap are several times slower.
         heatmaps = [_plain(stack) for stack in heatmaps]
         landmarks_heatmap = landmarks_crop * (size / input_size)
-        targets = self._targets_of(landmarks_heatmap, size, motion)
+        targets = self.targets(landmarks_heatmap, size, motion)
         mse = torch.stack([heatmap_mse(stack, targets, self.options.foreground) for stack in heatmaps]).mean(
             0
         )
@@ -148,8 +148,17 @@ class AlignmentLoss:
             total = total + self.options.distance * terms["distance"]
         return {"total": total / (self.options.heatmap + self.options.distance), **terms}
 
-    def _targets_of(self, landmarks_heatmap: Tensor, size: int, motion: Tensor | None) -> Tensor:
-        """The target heatmaps, (B, L, size, size)."""
+    def targets(self, landmarks_heatmap: Tensor, size: int, motion: Tensor | None = None) -> Tensor:
+        """The target heatmaps of true landmarks; they last until the next call.
+
+        Args:
+            landmarks_heatmap: (B, L, 2), in heatmap px.
+            size: side of the heatmaps.
+            motion: as for the loss.
+
+        Returns:
+            (B, L, size, size).
+        """
         if not self.options.warped:
             return self._encode(landmarks_heatmap, size)
         if motion is None:
@@ -162,15 +171,15 @@ class AlignmentLoss:
         """Targets in a buffer that is kept: a fresh one costs more than filling it."""
         shape = (*landmarks_heatmap.shape[:2], size, size)
         if (
-            self._targets is None
-            or self._targets.shape != shape
-            or self._targets.dtype != landmarks_heatmap.dtype
-            or self._targets.device != landmarks_heatmap.device
+            self._buffer is None
+            or self._buffer.shape != shape
+            or self._buffer.dtype != landmarks_heatmap.dtype
+            or self._buffer.device != landmarks_heatmap.device
         ):
             with torch.inference_mode(False):  # the next batch may need gradients
-                self._targets = landmarks_heatmap.new_empty(shape)
+                self._buffer = landmarks_heatmap.new_empty(shape)
         return encode(
-            landmarks_heatmap, size, self.decoder.sigma_heatmap_px, self.options.subpixel, out=self._targets
+            landmarks_heatmap, size, self.decoder.sigma_heatmap_px, self.options.subpixel, out=self._buffer
         )
 
 

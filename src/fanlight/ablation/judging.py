@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -69,8 +69,3 @@ def predictor_of(variant: Variant, checkpoint: Path, device: str = "auto") -> Pr
     """A network that decodes as its variant does."""
     loaded = replace(load_checkpoint(checkpoint), decoder=variant.decoder)
     return Predictor(TorchNetwork(loaded, resolve_device(device), str(checkpoint)))
-
-
-def judged_by(variants: Sequence[Variant], source: str) -> list[Variant]:
-    """The variants that judge the networks of this one."""
-    return [variant for variant in variants if variant.source == source]

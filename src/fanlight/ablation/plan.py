@@ -119,30 +119,29 @@ class AblationSettings(_Strict):
     def _known(cls, metrics: list[str]) -> list[str]:
         return [Metric.parse(key).key for key in metrics]
 
-    @model_validator(mode="after")
-    def _check(self) -> AblationSettings:
+    def cross_faults(self) -> list[tuple[str, str]]:
+        """Settings that are sound alone and do not go together, as (key, what is wrong and what to do)."""
+        faults = []
         for name, variant in self.variant.items():
             if not _NAME.fullmatch(name):
-                raise ValueError(
-                    f"variant {name!r}: take letters, digits, - and _ for a name; title may be any text"
+                faults.append(
+                    (f"variant {name!r}", "a name has letters, digits, - and _; title may be any text")
                 )
             if variant.of and (variant.of not in self.variant or self.variant[variant.of].of):
-                raise ValueError(
-                    f"variant {name}: of = {variant.of!r} is no variant with networks of its own"
-                )
+                why = f"{variant.of!r} is no variant with networks of its own"
+                faults.append((f"variant.{name}.of", why))
         for name, claim in self.claim.items():
             for side in (claim.new, claim.old):
                 if side not in self.variant:
-                    raise ValueError(
-                        f"claim {name}: {side!r} is no variant; there are {', '.join(self.variant)}"
-                    )
+                    why = f"{side!r} is no variant; there are {', '.join(self.variant)}"
+                    faults.append((f"claim.{name}", why))
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds = {self.seeds}: give different whole numbers from 0 on")
+            faults.append(("seeds", f"{self.seeds}: give different whole numbers from 0 on"))
         if self.trains and bool(self.images) == bool(self.minutes):
-            raise ValueError("give the budget of a training: either images or minutes")
+            faults.append(("", "give the budget of a training: either images or minutes"))
         if self.trains and not self.recipe:
-            raise ValueError("give recipe, the file of what the trained variants share")
-        return self
+            faults.append(("", "give recipe, the file of what the trained variants share"))
+        return faults
 
     @property
     def trains(self) -> bool:
@@ -206,10 +205,6 @@ class Ablation:
         """Those that have trainings of their own."""
         return tuple(variant for variant in self.variants if variant.is_trained)
 
-    def seeds(self, variant: Variant) -> Sequence[int]:
-        """The seeds of a variant's networks; a given checkpoint is a single network."""
-        return self.settings.seeds if variant.recipe else self.settings.seeds[:1]
-
 
 def load_ablation(path: Path, overrides: Sequence[str] = (), index: str = "") -> Ablation:
     """Read an ablation and check every recipe of it.
@@ -253,6 +248,8 @@ def _read(path: Path) -> AblationSettings:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: cannot read the ablation: {error}") from None
     settings, faults = check_all(AblationSettings, values)
+    if settings is not None and not faults:
+        faults = settings.cross_faults()
     if settings is None or faults:
         lines = [f"{key}: {why}" if key else why for key, why in faults]
         raise InputError.collect(lines, f"{path}: cannot be used:")

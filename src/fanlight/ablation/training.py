@@ -23,11 +23,12 @@ def network_file(folder: Path, variant: Variant, seed: int) -> Path:
     return variant.checkpoint or run_folder(folder, variant, seed) / LAST
 
 
-def trainings(ablation: Ablation) -> Iterator[tuple[Variant, int]]:
-    """All of them; every variant has its first seed before any has its second."""
-    for seed in ablation.settings.seeds:
-        for variant in ablation.trained:
-            yield variant, seed
+def networks(ablation: Ablation) -> Iterator[tuple[Variant, int]]:
+    """All networks by variant and seed; every variant has its first seed before any has its second."""
+    for at, seed in enumerate(ablation.settings.seeds):
+        for variant in ablation.variants:
+            if variant.is_trained or (variant.source == variant.name and at == 0):
+                yield variant, seed
 
 
 def train_one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +12,10 @@ from fanlight.cli.console import err, progress_bar
 from fanlight.cli.train import TrainingBar, leads
 
 if TYPE_CHECKING:
+    from fanlight.ablation.comparison import Found
     from fanlight.ablation.plan import Ablation
     from fanlight.data.faces import Faces
+    from fanlight.judging.predictions import Predictions
 
 
 def ablate(
@@ -46,7 +49,11 @@ def ablate(
     faces = open_faces(ablation.index)
     if leads():
         _check(ablation, faces)
-    _train(ablation, faces, folder, device)
+    found = _train(ablation, faces, folder, device)
+    if leads():
+        text, where = _write(ablation, faces, found, folder)
+        print(text, end="")
+        err.print(f"ablation: {where}")
 
 
 def _check(ablation: Ablation, faces: Faces) -> None:
@@ -61,17 +68,56 @@ def _check(ablation: Ablation, faces: Faces) -> None:
     refuse(chosen, check_with_bar(chosen, ablation.markup), skip=False)
 
 
-def _train(ablation: Ablation, faces: Faces, folder: Path, device: str) -> None:
+def _train(ablation: Ablation, faces: Faces, folder: Path, device: str) -> Found:
     """Train every network, and predict with each as soon as it is trained."""
-    from fanlight.ablation.judging import judged_by, predict_one
-    from fanlight.ablation.training import train_one, trainings
+    from fanlight.ablation.judging import predict_one
+    from fanlight.ablation.training import networks, train_one
 
-    everything = list(trainings(ablation))
+    found: dict[tuple[str, int], Predictions] = {}
+    everything = list(networks(ablation))
     for number, (variant, seed) in enumerate(everything, 1):
-        if leads():
-            err.print(f"{variant.name}, seed {seed} ({number} of {len(everything)})")
-        with TrainingBar() as bar:
-            train_one(ablation, variant, seed, faces, folder, bar)
-        for judged in judged_by(ablation.variants, variant.name) if leads() else ():
-            with progress_bar(f"judging {judged.name}", None) as judging:
-                predict_one(ablation, judged, seed, faces, folder, device, judging.advance)
+        if variant.is_trained:
+            if leads():
+                err.print(f"{variant.name}, seed {seed} ({number} of {len(everything)})")
+            with TrainingBar() as bar:
+                train_one(ablation, variant, seed, faces, folder, bar)
+        if not leads():
+            continue
+        for judged in ablation.variants:
+            if judged.source == variant.name:
+                with progress_bar(f"judging {judged.name}", None) as judging:
+                    found[judged.name, seed] = predict_one(
+                        ablation, judged, seed, faces, folder, device, judging.advance
+                    )
+    return found
+
+
+def _write(ablation: Ablation, faces: Faces, found: Found, folder: Path) -> tuple[str, Path]:
+    """Write the figures, the table and the plot; gives the table and where it is."""
+    from fanlight.ablation.comparison import compare_variants
+    from fanlight.ablation.render import as_markdown, figure
+    from fanlight.ablation.speed import faces_per_second
+    from fanlight.results import replacing
+
+    settings = ablation.settings
+    loader = faces_per_second(ablation.trained, faces) if settings.speed else {}
+    results = {
+        **settings.model_dump(include={"title", "seeds", "images", "minutes", "flip", "metrics"}),
+        "index_sha256": faces.sha256,
+        "variants": {
+            v.name: {"title": v.title, **({"loader": loader[v.name]} if v.name in loader else {})}
+            for v in ablation.variants
+        },
+        "claims": {
+            name: {**claim.model_dump(), "title": claim.title or name} for name, claim in settings.claim.items()
+        },
+        "partitions": compare_variants(ablation, faces, found),
+    }
+    text = as_markdown(results)
+    with replacing(folder / "ablation.json") as side:
+        side.write_text(json.dumps(results, indent=2), encoding="utf-8")
+    with replacing(folder / "plot.png") as side:
+        figure(results).savefig(side, dpi=150)
+    with replacing(folder / "table.md") as side:
+        side.write_text(text, encoding="utf-8")
+    return text, folder / "table.md"

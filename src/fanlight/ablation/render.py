@@ -1,0 +1,152 @@
+"""An ablation's figures as a table for people, in Markdown, and as a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fanlight.metric import Metric
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GOOD, BAD, OPEN = "#2a9d76", "#c44b4b", "#808080"
+
+
+def as_markdown(results: Mapping[str, Any]) -> str:
+    """What ``fanlight ablate`` prints and keeps: for each partition the variants, then the claims.
+
+    Args:
+        results: what ``fanlight ablate`` keeps in ``ablation.json``.
+    """
+    metrics = [Metric.parse(key) for key in results["metrics"]]
+    parts = [f"# {results['title']}", _budget(results)]
+    for name, part in results["partitions"].items():
+        parts.append(f"## {name}, {part['faces']} faces")
+        parts.append(_variants(results, part, metrics))
+        if part["claims"]:
+            parts.append(_claims(results, part, metrics))
+    return "\n\n".join(parts) + "\n"
+
+
+def _budget(results: Mapping[str, Any]) -> str:
+    seeds = ", ".join(map(str, results["seeds"]))
+    each = f"each training sees {results['images']:,} images" if results["images"] else ""
+    each = f"each training takes {results['minutes']:g} minutes" if results["minutes"] else each
+    flip = "averaged in" if results["flip"] else "not averaged in"
+    return (
+        f"Percent; seeds {seeds}{'; ' + each if each else ''}; mirrored faces {flip}. ± is the standard deviation "
+        "over the seeds, [ ] the 95 % interval over the faces, of the mean of the seeds."
+    )
+
+
+def _variants(results: Mapping[str, Any], part: Mapping[str, Any], metrics: Sequence[Metric]) -> str:
+    extra = [key for key in EXTRA if any(key in row for row in results["variants"].values())]
+    rows = []
+    for name, estimates in part["variants"].items():
+        about = results["variants"][name]
+        cells = [_value(estimates[metric.key]) for metric in metrics]
+        rows.append([about["title"], *cells, *(_plain(about.get(key)) for key in extra)])
+    return _table(["variant", *(metric.title for metric in metrics), *(EXTRA[key] for key in extra)], rows)
+
+
+def _claims(results: Mapping[str, Any], part: Mapping[str, Any], metrics: Sequence[Metric]) -> str:
+    rows = []
+    for name, estimates in part["claims"].items():
+        cells = [_difference(estimates[metric.key]) for metric in metrics]
+        first = estimates[metrics[0].key]
+        by_seed = " ".join(f"{100 * value:+.2f}" for value in first["seeds"])
+        rows.append([results["claims"][name]["title"], *cells, by_seed, verdict(first, metrics[0])])
+    heads = [f"{metric.title}, new - old" for metric in metrics]
+    return _table(["claim", *heads, f"{metrics[0].title} by seed", "better"], rows)
+
+
+EXTRA = {"loader": "faces/s, loader with heatmaps"}  # figures of a variant that no partition changes
+
+
+def verdict(estimate: Mapping[str, Any], metric: Metric) -> str:
+    """Which side of a claim is better: ``new``, ``old``, or ``open``.
+
+    A side is better where the interval over the faces lies on its side of 0, and every seed does.
+    """
+    sign = 1 if metric.larger_is_better else -1
+    new = sign * estimate["low"] > 0 and sign * estimate["high"] > 0
+    old = sign * estimate["low"] < 0 and sign * estimate["high"] < 0
+    if new and all(sign * value > 0 for value in estimate["seeds"]):
+        return "new"
+    if old and all(sign * value < 0 for value in estimate["seeds"]):
+        return "old"
+    return "open"
+
+
+def figure(results: Mapping[str, Any]) -> Figure:
+    """The claims' differences by the first metric, or the variants' values where nothing is claimed."""
+    from matplotlib.figure import Figure
+
+    kind = "claims" if results["claims"] else "variants"
+    names, parts = list(results[kind]), results["partitions"]
+    metric = Metric.parse(results["metrics"][0])
+    height = 0.9 + 0.42 * len(names)
+    drawn = Figure(figsize=(4.0 + 3.0 * len(parts), height), layout="constrained")
+    for at, (axes, (name, part)) in enumerate(zip(_panels(drawn, len(parts)), parts.items(), strict=True)):
+        for row, key in enumerate(names):
+            _draw(axes, row, part[kind][key][metric.key], metric, kind == "claims")
+        titles = [results[kind][key]["title"] for key in names]
+        axes.set_yticks(range(len(names)), titles if at == 0 else [""] * len(names), parse_math=False)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_title(f"{name}, {part['faces']} faces", fontsize=10)
+        axes.set_xlabel(f"{metric.title}, {'new - old, points' if kind == 'claims' else '%'}")
+        axes.grid(axis="x", alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    return drawn
+
+
+def _panels(drawn: Figure, count: int) -> Iterable[Axes]:
+    return list(drawn.subplots(1, count, sharey=True, squeeze=False)[0])
+
+
+def _draw(axes: Axes, row: int, estimate: Mapping[str, Any], metric: Metric, difference: bool) -> None:
+    """One row: the interval, the mean, and a dot for each seed."""
+    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
+    colour = "#3b82c4"
+    if difference:
+        axes.axvline(0, color=OPEN, linewidth=0.8)
+        colour = {"new": GOOD, "old": BAD, "open": OPEN}[verdict(estimate, metric)]
+    axes.plot([low, high], [row, row], color=colour, linewidth=2.2)
+    axes.plot(value, row, "o", color=colour, markersize=6)
+    seeds = [100 * seed for seed in estimate["seeds"]]
+    axes.plot(seeds, [row + 0.22] * len(seeds), "|", color=colour, markersize=6, alpha=0.8)
+
+
+def _value(estimate: Mapping[str, Any]) -> str:
+    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
+    spread = f" ± {100 * _deviation(estimate['seeds']):.2f}" if len(estimate["seeds"]) > 1 else ""
+    return f"{value:.2f}{spread} [{low:.2f}, {high:.2f}]"
+
+
+def _difference(estimate: Mapping[str, Any]) -> str:
+    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Sample standard deviation."""
+    mean = sum(values) / len(values)
+    return float((sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns line up as plain text, too."""
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in [heads, *rows]]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
