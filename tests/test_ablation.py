@@ -30,6 +30,7 @@ from fanlight.recipe_file import dump_toml
 from painted import make_index
 from runs import MODEL, Diary, final_weights, make_recipe, rows_of
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = """
 title = "Two ways"
 recipe = "shared.toml"
@@ -323,3 +324,21 @@ def test_last_checkpoint_is_judged_not_the_best(
     train_one(ablation, plain, 3, faces, folder, Diary())
     judged = load_checkpoint(network_file(folder, plain, 3))
     assert judged.training["step"] == 5
+
+
+def test_the_example_of_the_page_can_be_read(write: Callable[..., Path]) -> None:
+    page = (REPOSITORY / "docs" / "ablation.md").read_text(encoding="utf-8")
+    example = page.split("```toml\n")[1].split("```")[0]
+    assert [variant.name for variant in load_ablation(write(example)).variants] == [
+        "full",
+        "snapped",
+        "argmax",
+    ]
+
+
+@pytest.mark.parametrize(
+    "file", sorted((REPOSITORY / "ablations").glob("*_claims.toml")), ids=lambda f: f.stem
+)
+def test_shipped_ablations_can_be_read(file: Path) -> None:
+    ablation = load_ablation(file)
+    assert len(ablation.settings.seeds) >= 3

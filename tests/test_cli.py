@@ -266,7 +266,7 @@ def test_resume_goes_on(work: Path, tmp_path: Path, fanlight: Run) -> None:
     """A run stopped after one epoch and resumed with two ends like the one that was never stopped."""
     fanlight("train", work / "recipe.toml", "--out", tmp_path / "run", "--set", "train.epochs=1")
     recipe = tmp_path / "run/recipe.toml"
-    recipe.write_text(recipe.read_text().replace("epochs = 1\n", "epochs = 2\n"))
+    recipe.write_text(recipe.read_text().replace("epochs = 1.0\n", "epochs = 2.0\n"))
     code, _, err = fanlight("train", "--resume", tmp_path / "run")
     assert code == 0
     assert "going on after step 4 of 8" in err

@@ -32,7 +32,10 @@ from fanlight.published import Published
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Their commands run, or are parsed at least.
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("flow", "markup", "packs", "devices", "convert", "ablation")))
+PAGES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("flow", "markup", "packs", "devices", "convert", "ablation")),
+)
 TINY = (
     *("model.preset=fan1_narrow", "model.features=8", "model.stem_features=4", "model.input_size=64"),
     *("train.epochs=1", "train.batch_size=8", "train.workers=0", "schedule.clock=epochs"),
@@ -120,7 +123,18 @@ def test_command_takes_these_words(page: str, line: str) -> None:
         *(
             [c]
             for c in (
-                *("train", "eval", "compare", "predict", "export", "convert", "serve", "models", "recipes"),
+                *(
+                    "train",
+                    "ablate",
+                    "eval",
+                    "compare",
+                    "predict",
+                    "export",
+                    "convert",
+                    "serve",
+                    "models",
+                    "recipes",
+                ),
                 "data",
             )
         ),

@@ -184,7 +184,7 @@ class TrainSettings(_Strict):
             points; random weights when empty.
     """
 
-    epochs: Annotated[int | float, Field(gt=0)] = 60
+    epochs: Positive = 60.0
     max_minutes: float = Field(0.0, ge=0)
     batch_size: int = Field(32, ge=1)
     accumulate: int = Field(1, ge=1)

@@ -109,7 +109,8 @@ def _write(ablation: Ablation, faces: Faces, found: Found, folder: Path) -> tupl
             for v in ablation.variants
         },
         "claims": {
-            name: {**claim.model_dump(), "title": claim.title or name} for name, claim in settings.claim.items()
+            name: {**claim.model_dump(), "title": claim.title or name}
+            for name, claim in settings.claim.items()
         },
         "partitions": compare_variants(ablation, faces, found),
     }
