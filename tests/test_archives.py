@@ -96,6 +96,14 @@ class Test300W:
         assert str(tmp_path / "out") not in prepared.index.read_text()  # so the folder can be moved
         usable(prepared, "ibug68")
 
+    def test_a_fault_in_a_zip_file_is_told_by_the_name_of_the_zip_file(self, tmp_path: Path) -> None:
+        make.make_300w(tmp_path / "all", make.W300_PHOTOS[:1])
+        (tmp_path / "all/afw/134212_1.pts").write_text("nothing")
+        make.zip_folder(tmp_path / "all", tmp_path / "afw.zip")
+        with pytest.raises(InputError) as raised:
+            run("300w", tmp_path / "afw.zip", tmp_path / "out")
+        assert str(raised.value).count(f"{tmp_path}/afw.zip/afw/afw/134212_1.pts:1: not a .pts file") == 1
+
     def test_one_part_of_the_zip_stands_for_all(self, tmp_path: Path) -> None:
         (tmp_path / "all").mkdir()
         placed = make.make_300w(tmp_path / "all", make.W300_PHOTOS[-2:])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def prepare(
         try:
             prepared = _prepare(kind, replace(request, stage=stage), out, way, boxing)
         except InputError as error:
-            raise _renamed(error, stage, out) from None
+            raise _renamed(error, {stage / "unpacked": request.root, stage: out}) from None
     return prepared
 
 
@@ -123,12 +123,12 @@ def _check_request(kind: str, request: Request) -> None:
         raise InputError.collect(problems, f"{kind} cannot be prepared like that:")
 
 
-def _renamed(error: InputError, stage: Path, out: Path) -> InputError:
-    """The same error, with the passing folder called by the name it was to have."""
-    return InputError(
-        str(error).replace(str(stage), str(out)),
-        [problem.replace(str(stage), str(out)) for problem in error.problems],
-    )
+def _renamed(error: InputError, names: Mapping[Path, Path]) -> InputError:
+    """The same error, with the passing folders, which are gone, called by names that mean something."""
+    lines = [str(error), *error.problems]
+    for passing, lasting in names.items():
+        lines = [line.replace(str(passing), str(lasting)) for line in lines]
+    return InputError(lines[0], lines[1:])
 
 
 def _unpacked(request: Request) -> Path:
