@@ -208,6 +208,15 @@ CASES: list[tuple[str, Spoil, str, str]] = [
         COFW,
         "face 1 has numbers that are not finite, or a box without a size",
     ),
+    (
+        "cofw",
+        hdf(
+            COFW,
+            lambda file: [file.pop("phisTr"), file.create_dataset("phisTr", (87, 10**10), "f8", chunks=True)],
+        ),
+        COFW,
+        "and 4 x N of boxes as HDF5 shows them, found (1, 2), (87, 10000000000) and (4, 2)",
+    ),
     ("300vw", written("001/vid.avi", b"RIFF nonsense"), "001/vid.avi", "OpenCV cannot read this video"),
     ("300vw", written("001/annot/000002.pts", ""), "001/annot/000002.pts", "not a .pts file"),
     ("dlib-xml", cut_off("labels_train.xml"), "labels_train.xml", "not an XML file"),

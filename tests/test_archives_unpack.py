@@ -175,6 +175,28 @@ class TestDamaged:
         ):
             unpack(found, tmp_path / "out")
 
+    def test_a_changed_byte_in_a_tar_file_is_seen_by_its_checksum(self, tmp_path: Path, tree: Path) -> None:
+        path = tmp_path / "x.tar.gz"
+        (tree / "a.pts").write_bytes(b"here is a number: 12.5")
+        with tarfile.open(path, "w:gz", compresslevel=0) as tar:
+            tar.add(tree / "a.pts", "a.pts")
+        unpack([path], tmp_path / "whole")
+        path.write_bytes(path.read_bytes().replace(b"12.5", b"19.5"))
+        with pytest.raises(InputError, match=r"x.tar.gz: cannot unpack the archive: CRC check failed"):
+            unpack([path], tmp_path / "out")
+
+    def test_a_tar_file_that_goes_on_behind_its_end(
+        self, tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fanlight.data.archives.unpack._SMALL", 1 << 20)
+        path = tmp_path / "x.tar"
+        with tarfile.open(path, "w") as tar:
+            tar.add(tree, "tree")
+        with open(path, "ab") as file:
+            file.write(bytes(2 << 20))
+        with pytest.raises(InputError, match=r"x.tar: goes on for 1 MiB and more behind its last file"):
+            unpack([path], tmp_path / "out")
+
     @settings(deadline=None, max_examples=150)
     @given(st.data())
     @pytest.mark.parametrize("kind", ["zip", "tar.gz"])

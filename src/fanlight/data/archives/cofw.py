@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from fanlight.data.archives.contents import Contents, Face, Request, nothing_found
 from fanlight.data.archives.folder import walk
 from fanlight.errors import InputError
-from fanlight.image import write_image
+from fanlight.image import MAX_PIXELS, MAX_SIDE, write_image
 
 COUNTS = {"train": 1345, "test": 507}
 _KEYS = {"train": ("IsTr", "phisTr", "bboxesTr"), "test": ("IsT", "phisT", "bboxesT")}
-_MAX_SIDE = 32_766
+_MAX_FACES = 1_000_000
 
 
 def read(request: Request) -> Contents:
@@ -83,19 +83,19 @@ def _variables(path: Path, file: Any, split: str) -> tuple[Any, NDArray[Any], ND
     missing = [key for key in _KEYS[split] if key not in file]
     if missing:
         raise InputError(f"{path}: has no {', '.join(missing)}: not a file of COFW?")
-    cells, phis, boxes = (np.asarray(file[key]) for key in _KEYS[split])
-    count = phis.shape[1] if phis.ndim == 2 else -1
+    cells, phis, boxes = (file[key] for key in _KEYS[split])
+    count = min(cells.size, _MAX_FACES)
     if phis.shape != (87, count) or boxes.shape != (4, count) or cells.size != count:
         raise InputError(
             f"{path}: expected N photos, 87 x N numbers and 4 x N of boxes as HDF5 shows them, found "
             f"{cells.shape}, {phis.shape} and {boxes.shape}"
         )
-    return cells.ravel(), phis, boxes
+    return np.asarray(cells).ravel(), np.asarray(phis), np.asarray(boxes)
 
 
 def _image(path: Path, cell: Any, i: int) -> NDArray[np.uint8]:
     """A photo, (H, W, 3) RGB, from (W, H) or (3, W, H)."""
-    if max(cell.shape, default=0) > _MAX_SIDE:
+    if max(cell.shape, default=0) > MAX_SIDE or cell.size > 3 * MAX_PIXELS:
         raise InputError(f"{path}: photo {i + 1} is too large: {cell.shape}")
     pixels = np.asarray(cell)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[0] != 3):

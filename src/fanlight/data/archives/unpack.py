@@ -109,6 +109,13 @@ def unpack(parts: Sequence[Path], folder: Path, progress: Progress = lambda done
         if parts[0].name.lower().endswith(_TAR):
             with tarfile.open(parts[0]) as tar:
                 _unpack_all(name, size, folder, _tar_members(name, tar), progress)
+                tail = (
+                    tar.fileobj.read(_SMALL) if tar.fileobj else b""
+                )  # to the end, where gzip has its checksum
+            if len(tail) == _SMALL:
+                raise InputError(
+                    f"{name}: goes on for {_SMALL >> 20} MiB and more behind its last file: damaged?"
+                )
         else:
             with _Joined(parts) as file, zipfile.ZipFile(file) as zipped:  # type: ignore[arg-type, unused-ignore]
                 _unpack_all(name, size, folder, _zip_members(name, zipped), progress)
