@@ -18,7 +18,7 @@ class AdversaryOptions:
     """How training images are changed, and how much they count; a recipe's ``[adversary]``.
 
     One step of ``alpha = epsilon`` without random start is FGSM (Goodfellow et al. 2015); more are PGD (Madry et
-    al. 2018). The defaults are those of the public FAN training code, whose experiments take smaller numbers.
+    al. 2018). The defaults are those of the public FAN training code.
 
     Attributes:
         weight: of the loss on changed images beside that on the images themselves, which has 1; 0 for none.
