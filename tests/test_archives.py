@@ -327,6 +327,13 @@ class TestCOFW:
         assert colour[0, 0].tolist() == [90, 40, 40]
         assert grey[0, 0].tolist() == [40, 40, 40]
 
+    def test_the_file_in_colour_is_taken_where_a_grey_one_is_there_too(self, tmp_path: Path) -> None:
+        make.make_cofw(tmp_path / "COFW")
+        (tmp_path / "COFW" / "COFW_test.mat").write_text("the grey one")
+        prepared, samples = run("cofw", tmp_path / "COFW", tmp_path / "out", Way())
+        assert Tally("cofw/test", 507, 2) in prepared.tallies
+        assert len(samples) == 4
+
 
 class Test300VW:
     def test_every_second_frame(self, tmp_path: Path) -> None:
