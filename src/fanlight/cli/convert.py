@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,9 +43,14 @@ def convert(
     ] = None,
     pooling: Annotated[
         PoolingName | None,
-        typer.Option(help="What the tensors do not show; known for the published files by their names."),
+        typer.Option(
+            help="What the tensors do not show; known for the published files by their names, as all else below "
+            "is for files that fanlight exported."
+        ),
     ] = None,
-    markup: Annotated[str, typer.Option(help="Mark-up of its landmarks: a name or a file.")] = "ibug68",
+    markup: Annotated[
+        str | None, typer.Option(help="Mark-up of its landmarks: a name or a file.", show_default="ibug68")
+    ] = None,
     crop: Annotated[
         PackageName | None,
         typer.Option(
@@ -53,16 +58,23 @@ def convert(
         ),
     ] = None,
     offset: Annotated[
-        float,
+        float | None,
         typer.Option(
             metavar="PX",
+            show_default="0.5",
             help="Added to its landmarks in x and y: 0.5 for labels that are .pts files less 1, as in the public "
             "code, 0 for networks of fanlight.",
         ),
-    ] = 0.5,
-    input_size: Annotated[int, typer.Option(help="Side of its crops in px.")] = 256,
-    stem_stride: Annotated[int, typer.Option(help="Stride of its first convolution.")] = 2,
-    stem_pool: Annotated[int, typer.Option(help="Pooling inside its stem, 1 for none.")] = 2,
+    ] = None,
+    input_size: Annotated[
+        int | None, typer.Option(help="Side of its crops in px.", show_default="256")
+    ] = None,
+    stem_stride: Annotated[
+        int | None, typer.Option(help="Stride of its first convolution.", show_default="2")
+    ] = None,
+    stem_pool: Annotated[
+        int | None, typer.Option(help="Pooling inside its stem, 1 for none.", show_default="2")
+    ] = None,
     trust: Annotated[
         bool,
         typer.Option(
@@ -80,15 +92,17 @@ def convert(
         raise InputError(
             f"--out {path}: should be another file than WEIGHTS, and end in .ckpt, such as mine.ckpt"
         )
-    unseen = converting.Unseen(
-        pooling=pooling.value if pooling else None,
-        crop=crop.value if crop else None,
-        markup=markup,
-        offset_px=offset,
-        input_size=input_size,
-        stem_stride=stem_stride,
-        stem_pool=stem_pool,
-    )
+    options = {
+        "pooling": pooling.value if pooling else None,
+        "crop": crop.value if crop else None,
+        "markup": markup,
+        "offset_px": offset,
+        "input_size": input_size,
+        "stem_stride": stem_stride,
+        "stem_pool": stem_pool,
+    }
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    unseen = converting.Unseen(**given) if given else None
     _report(save_checkpoint(path, checkpoint := converting.convert(weights, unseen, trust)), checkpoint)
 
 

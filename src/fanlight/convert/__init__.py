@@ -2,22 +2,27 @@
 
 Their networks have the tensors of ours. What the tensors do not show is known by the names of the published files,
 or has to be given: above all the pooling, since weights fit either kind without complaint and work with one only.
+Files that fanlight exported say it themselves.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from torch import Tensor
+
 from fanlight.checkpoint import Checkpoint
 from fanlight.convert.layout import fitting, recognise
 from fanlight.convert.reading import read_weights
 from fanlight.errors import InputError
+from fanlight.export.facts import Facts, read_facts
 from fanlight.export.ibug import LABELS_OFFSET_PX
 from fanlight.geometry import CropRule
 from fanlight.heatmap import Decoder
@@ -46,7 +51,9 @@ PUBLISHED = (
     Published(r"2dfan(?P<stacks>2)(_alt)?\.pth", "max", "ibug"),
     Published(r"2dfan(?P<stacks>4)\.pth", "average", "ibug"),
     Published(
-        r"2DFAN-?(?P<stacks>[1-4])(-[0-9a-f]{8,})?\.(pth\.tar|pth|pt|zip)", "average", "face-alignment"
+        r"2DFAN-?(?P<stacks>[1-4])(_1\.[56])?(-[0-9a-f]{8,})?\.(pth\.tar|pth|pt|zip)",
+        "average",
+        "face-alignment",
     ),
 )
 
@@ -79,52 +86,81 @@ def convert(path: str | PathLike[str], unseen: Unseen | None = None, trust: bool
     """Make a checkpoint of a file of weights.
 
     Its decoder is the plain centroid of ibug.face_alignment, with which its networks were trained, so that
-    landmarks are that package's, moved by the offset.
+    landmarks are that package's, moved by the offset. A file that ``fanlight export --format ibug`` wrote becomes
+    the checkpoint that it was made from.
 
     Args:
         path: a state dict, a TorchScript archive, or a checkpoint of the public FAN training code, of which the
             best snapshot is taken.
-        unseen: what the tensors do not show.
+        unseen: what the tensors do not show; by the file's name, or by what fanlight wrote into it, when None.
         trust: run code from the file where it cannot be read otherwise.
 
     Raises:
-        InputError: the file cannot be read, holds no whole Face Alignment Network, or its pooling is not known.
+        InputError: the file cannot be read, holds no whole Face Alignment Network, its pooling is not known, or
+            it says itself what was given.
     """
-    path, unseen = Path(path), unseen or Unseen()
+    path = Path(path)
     tensors = read_weights(path, trust)
-    try:
-        shape = recognise(tensors)
-        named = _published(path.name, shape.stacks)
-        pooling = unseen.pooling or (named.pooling if named else None)
-        options = FANOptions(
-            **asdict(shape),
-            pooling=pooling or "max",
-            stem_stride=unseen.stem_stride,
-            stem_pool=unseen.stem_pool,
-            input_size=unseen.input_size,
+    facts = read_facts(path)
+    if facts and unseen:
+        raise InputError(
+            f"{path}: fanlight exported it, and it says itself how it is used (pooling {facts.options.pooling}, "
+            f"{facts.usage.markup.name}, offset {facts.usage.offset_image[0]:g}): leave out all options but --out"
         )
-        weights = fitting(tensors, options)
+    try:
+        found = _exported(tensors, facts) if facts else _foreign(path, tensors, unseen or Unseen())
     except InputError as error:
         raise InputError(f"{path}: {error}", error.problems) from None
-    if pooling is None:
-        raise InputError(
-            f"{path}: pools by maximum or by average? Its tensors fit both, but work with one only, and its name "
-            "is not that of a published file: add --pooling max for weights of ibug.face_alignment or its "
-            "training code (except 2dfan4), --pooling average for 2dfan4 and those of face-alignment"
-        )
-    crop = unseen.crop or (named.crop if named else "ibug")
-    return Checkpoint(
-        options,
-        weights,
-        _markup(path, unseen.markup, options.points),
-        Decoder(border="cut"),
-        CROPS[crop],
-        offset_image=(unseen.offset_px, unseen.offset_px),
+    return replace(
+        found,
         provenance={
             "fanlight": version("fanlight"),
             "converted_from": path.name,
             "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         },
+    )
+
+
+def _exported(tensors: Mapping[str, Tensor], facts: Facts) -> Checkpoint:
+    """The checkpoint that a file of ours was made from."""
+    usage, options, decoder = facts
+    return Checkpoint(
+        options,
+        fitting(tensors, options),
+        usage.markup,
+        decoder,
+        usage.crop,
+        usage.crops,
+        usage.offset_image,
+    )
+
+
+def _foreign(path: Path, tensors: Mapping[str, Tensor], unseen: Unseen) -> Checkpoint:
+    """The checkpoint of weights that others made."""
+    shape = recognise(tensors)
+    named = _published(path.name, shape.stacks)
+    pooling = unseen.pooling or (named.pooling if named else None)
+    options = FANOptions(
+        **asdict(shape),
+        pooling=pooling or "max",
+        stem_stride=unseen.stem_stride,
+        stem_pool=unseen.stem_pool,
+        input_size=unseen.input_size,
+    )
+    weights = fitting(tensors, options)
+    if pooling is None:
+        raise InputError(
+            "pools by maximum or by average? Its tensors fit both, but work with one only, and its name "
+            "is not that of a published file: add --pooling max for weights of ibug.face_alignment or its "
+            "training code (except 2dfan4), --pooling average for 2dfan4 and those of face-alignment"
+        )
+    return Checkpoint(
+        options,
+        weights,
+        _markup(unseen.markup, options.points),
+        Decoder(border="cut"),
+        CROPS[unseen.crop or (named.crop if named else "ibug")],
+        offset_image=(unseen.offset_px, unseen.offset_px),
     )
 
 
@@ -137,11 +173,11 @@ def _published(name: str, stacks: int) -> Published | None:
     return None
 
 
-def _markup(path: Path, name: str, points: int) -> Markup:
+def _markup(name: str, points: int) -> Markup:
     markup = Markup.load(name)
     if markup.count != points:
         raise InputError(
-            f"{path}: its network has {points} points, and the mark-up {markup.name} {markup.count}: name another "
+            f"its network has {points} points, and the mark-up {markup.name} {markup.count}: name another "
             "with --markup"
         )
     return markup

@@ -11,19 +11,21 @@ import torch
 from fanlight.checkpoint import Checkpoint
 from fanlight.errors import InputError
 from fanlight.export.check import ExampleFaces, Exported, check, distances
+from fanlight.export.facts import add_facts
 from fanlight.export.files import writing
 from fanlight.network import TorchNetwork
 
-POINTS = 68  # what the layout takes for granted
-STEM_FEATURES = 64
+STEM_FEATURES = 64  # what the layout takes for granted
+POINTS = 68  # what it took for granted before its settings named the number of landmarks
 LABELS_OFFSET_PX = 0.5  # its labels are those of .pts files less 1, ours less 0.5
 
 
 def export_ibug(checkpoint: Checkpoint, path: str | PathLike[str], faces: ExampleFaces) -> Exported:
     """Write a network's weights as a state dict for ``FANPredictor`` of ibug.face_alignment.
 
-    The tensors already have that package's names; its settings are given in the notes, because the file has no
-    place for them. What it does differently, and no file can change:
+    The tensors already have that package's names; its settings are given in the notes, because it reads none from
+    the file. ``fanlight.convert`` does: it makes the same checkpoint of the file again. What the package does
+    differently, and no file can change:
 
     - Its crop is rounded to whole source pixels and 1 px larger, and shrunk without a low-pass filter.
     - Its decoder takes the plain centroid over a disc (our ``border = "cut"``), which is pulled inwards near the
@@ -45,6 +47,7 @@ def export_ibug(checkpoint: Checkpoint, path: str | PathLike[str], faces: Exampl
     plain = replace(checkpoint, decoder=replace(checkpoint.decoder, kind="centroid", border="cut"))
     with writing(path) as side:
         torch.save({name: _plain(values) for name, values in checkpoint.build().state_dict().items()}, side)
+        add_facts(side, checkpoint)
         written = torch.load(side, map_location="cpu", weights_only=True)
         same = TorchNetwork(replace(plain, weights=written))
         check(path, distances(plain, lambda crops: same(crops).landmarks, faces), faces)
@@ -54,18 +57,12 @@ def export_ibug(checkpoint: Checkpoint, path: str | PathLike[str], faces: Exampl
 
 
 def _check_layout(checkpoint: Checkpoint, path: Path) -> None:
-    options = checkpoint.options
-    problems = []
-    if options.points != POINTS:
-        problems.append(f"points = {options.points}: it has {POINTS} heatmaps")
-    if options.stem_features != STEM_FEATURES:
-        problems.append(
-            f"stem_features = {options.stem_features}: its first convolution has {STEM_FEATURES} channels; train "
-            f"with stem_features = {STEM_FEATURES}, or export as onnx"
-        )
-    if problems:
-        raise InputError.collect(
-            problems, f"{path}: not written: FANPredictor of ibug.face_alignment cannot hold this network:"
+    found = checkpoint.options.stem_features
+    if found != STEM_FEATURES:
+        raise InputError(
+            f"{path}: not written: FANPredictor of ibug.face_alignment cannot hold this network: "
+            f"stem_features = {found}, and its first convolution has {STEM_FEATURES} channels; train with "
+            f"stem_features = {STEM_FEATURES}, or export as onnx"
         )
 
 
@@ -86,13 +83,18 @@ def _notes(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
         f"hg_num_features={options.features}, hg_depth={options.depth},\n"
         f"      use_avg_pool={options.pooling == 'average'}, use_instance_norm={options.norm == 'instance'}, "
         f"stem_conv_kernel_size={options.stem_kernel}, stem_conv_stride={options.stem_stride},\n"
-        f"      stem_pool_kernel_size={options.stem_pool}))\n"
+        f"      stem_pool_kernel_size={options.stem_pool}, num_landmarks={options.points}))\n"
         f"  config = FANPredictor.create_config(gamma={decoder.gamma:g}, radius={decoder.radius:g})\n"
         '  predictor = FANPredictor(device="cpu", model=model, config=config)',
         f"its landmarks plus ({x:g}, {y:g}) are continuous (the first pixel's centre is 0.5, 0.5), and plus "
         f"({x - LABELS_OFFSET_PX:g}, {y - LABELS_OFFSET_PX:g}) they are what the package's own networks give, "
         f"which is {LABELS_OFFSET_PX:g} px less",
     ]
+    if options.points != POINTS:
+        notes.append(
+            f"versions of the package whose get_model does not name num_landmarks have {POINTS} heatmaps, and "
+            "cannot load it"
+        )
     if crop.measure != "mean" or crop.shift_x or crop.shift_y:
         notes.append(
             f"its crop cannot follow this network's rule ({crop}): give it boxes whose centre, and mean of width "
