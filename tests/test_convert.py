@@ -174,6 +174,15 @@ def test_a_name_is_not_believed_against_the_tensors(tmp_path: Path) -> None:
         convert(tmp_path / "2dfan4.pth", Unseen(input_size=64))
 
 
+def test_a_name_is_believed_against_a_wrong_pooling(tmp_path: Path) -> None:
+    as_saved(network(stacks=2), tmp_path / "2dfan2.pth")
+    assert convert(tmp_path / "2dfan2.pth", Unseen("max", input_size=64)).options.pooling == "max"
+    with pytest.raises(
+        InputError, match=r"2dfan2\.pth: the published .* pools by max, not by average: leave"
+    ):
+        convert(tmp_path / "2dfan2.pth", Unseen("average", input_size=64))
+
+
 def test_stems_of_other_kinds(tmp_path: Path) -> None:
     model = network(stem_kernel=5, stem_pool=1, stem_features=32, stacks=1, points=21)
     as_saved(model, tmp_path / "own.pth")
@@ -239,12 +248,17 @@ def test_an_exported_file_takes_no_options(tmp_path: Path) -> None:
     [
         (lambda facts: facts["options"].pop("pooling") and facts["options"].update(depths=3), "depths"),
         (lambda facts: facts["options"].update(features=14), "features = 14"),
-        (lambda facts: facts["options"].update(features=32), r"conv4.conv1.weight: has shape \(8, 128, 3, 3\)"),
+        (
+            lambda facts: facts["options"].update(features=32),
+            r"conv4.conv1.weight: has shape \(8, 128, 3, 3\)",
+        ),
         (lambda facts: facts.pop("decoder"), "decoder"),
         (lambda facts: facts.update(format="fanlight-network-9"), "fanlight-network-9"),
     ],
 )
-def test_what_a_file_says_of_itself_is_checked(damage: Callable[[Any], Any], said: str, tmp_path: Path) -> None:
+def test_what_a_file_says_of_itself_is_checked(
+    damage: Callable[[Any], Any], said: str, tmp_path: Path
+) -> None:
     path = exported(tmp_path)[1]
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "changed.pth", "w") as new:
         for entry in old.infolist():

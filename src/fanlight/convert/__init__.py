@@ -140,6 +140,11 @@ def _foreign(path: Path, tensors: Mapping[str, Tensor], unseen: Unseen) -> Check
     shape = recognise(tensors)
     named = _published(path.name, shape.stacks)
     pooling = unseen.pooling or (named.pooling if named else None)
+    if named and pooling != named.pooling:
+        raise InputError(
+            f"the published file of this name pools by {named.pooling}, not by {pooling}: leave --pooling out, or "
+            "give the file another name if it is another"
+        )
     options = FANOptions(
         **asdict(shape),
         pooling=pooling or "max",
