@@ -83,6 +83,18 @@ def as_training_left_it(model: FAN, path: Path) -> None:
     torch.save({"last_snapshot": last, "best_snapshots": [best, last]}, path)
 
 
+def as_training_left_it_with_numpy_1(model: FAN, path: Path) -> None:
+    """The same, with the name that NumPy's module had before its version 2."""
+    as_training_left_it(model, path)
+    with zipfile.ZipFile(path) as archive:
+        content = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(
+                name, data.replace(b"numpy._core", b"numpy.core") if "data.pkl" in name else data
+            )
+
+
 LAYOUTS = (as_saved, as_data_parallel, as_before_zip, as_torchscript, as_training_left_it)
 
 
@@ -114,6 +126,14 @@ def round_trip(model: FAN, write: Callable[[FAN, Path], None], folder: Path) -> 
 @pytest.mark.parametrize("write", LAYOUTS)
 def test_there_and_back(write: Callable[[FAN, Path], None], stacks: int, tmp_path: Path) -> None:
     round_trip(network(stacks=stacks, pooling="average" if stacks == 4 else "max"), write, tmp_path)
+
+
+def test_what_an_older_numpy_wrote_is_read(tmp_path: Path) -> None:
+    model = network(stacks=1)
+    as_training_left_it_with_numpy_1(model, tmp_path / "old.ckpt")
+    assert b"numpy.core.multiarray" in (tmp_path / "old.ckpt").read_bytes()
+    weights = convert(tmp_path / "old.ckpt", UNSEEN).weights
+    assert all(torch.equal(weights[name], values) for name, values in model.state_dict().items())
 
 
 @JIT
@@ -454,6 +474,12 @@ def test_what_is_wrong_is_named(name: str, tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{tmp_path / 'bad.pth'}: ")
     for words in said:
         assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("px", ["nan", "inf"])
+def test_an_offset_is_a_number(px: str, tmp_path: Path) -> None:
+    result = invoke(tmp_path / "own.pth", "--out", tmp_path / "own.ckpt", "--offset", px)
+    assert f"offset {px}: must be a number of px, such as 0.5" in str(result.exception)
 
 
 def test_sizes_that_do_not_fit_are_named(tmp_path: Path) -> None:

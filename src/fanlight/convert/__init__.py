@@ -8,6 +8,7 @@ Files that fanlight exported say it themselves.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -71,6 +72,9 @@ class Unseen:
         input_size: side of its crops in px.
         stem_stride: stride of its first convolution.
         stem_pool: pooling inside its stem, 1 for none.
+
+    Raises:
+        InputError: the offset is not a number.
     """
 
     pooling: Pooling | None = None
@@ -80,6 +84,10 @@ class Unseen:
     input_size: int = 256
     stem_stride: int = 2
     stem_pool: int = 2
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.offset_px):
+            raise InputError(f"offset {self.offset_px:g}: must be a number of px, such as 0.5")
 
 
 def convert(path: str | PathLike[str], unseen: Unseen | None = None, trust: bool = False) -> Checkpoint:
