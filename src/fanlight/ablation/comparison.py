@@ -50,7 +50,7 @@ def _partition(ablation: Ablation, faces: Faces, found: Found, bootstrap: int) -
     columns: list[Column] = []
     for network in networks:
         columns += _columns(found[network], faces, metrics, settings.flip)
-    judged = Judged(columns)
+    judged = Judged(columns, faces.weights)
     draws = np.concatenate([judged.values()[None], judged.resampled(bootstrap, 0)])
     table = draws.reshape(len(draws), len(networks), len(metrics))  # its first row counts every face once
 

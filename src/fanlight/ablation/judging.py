@@ -52,7 +52,7 @@ def predict_one(
         kept = load_predictions(path)
         if dict(kept.origin.facts) == made_by and kept.index_sha256 == faces.sha256:
             return kept
-    predictor = predictor_of(variant, checkpoint, device)
+    predictor = Predictor(network_of(variant, checkpoint, device))
     found = predict_partitions(
         predictor,
         faces,
@@ -65,7 +65,7 @@ def predict_one(
     return found
 
 
-def predictor_of(variant: Variant, checkpoint: Path, device: str = "auto") -> Predictor:
+def network_of(variant: Variant, checkpoint: Path, device: str = "auto") -> TorchNetwork:
     """A network that decodes as its variant does."""
     loaded = replace(load_checkpoint(checkpoint), decoder=variant.decoder)
-    return Predictor(TorchNetwork(loaded, resolve_device(device), str(checkpoint)))
+    return TorchNetwork(loaded, resolve_device(device), str(checkpoint))

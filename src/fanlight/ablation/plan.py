@@ -42,6 +42,7 @@ from fanlight.config import Recipe, recipe_values
 from fanlight.errors import InputError
 from fanlight.faults import check_all
 from fanlight.heatmap import Decoder
+from fanlight.judging.jitter import Steps
 from fanlight.markup import Markup
 from fanlight.metric import Metric
 from fanlight.models import find
@@ -99,6 +100,18 @@ class Claim(_Strict):
     old: str
 
 
+class JitterSettings(_Strict):
+    """Which photos are moved to see how steady landmarks are; see ``fanlight.judging.jitter``.
+
+    Attributes:
+        faces: how many of each judged partition, spread evenly over it.
+        steps: how each photo is moved.
+    """
+
+    faces: int = Field(40, ge=1)
+    steps: Steps = Steps()
+
+
 class AblationSettings(_Strict):
     """An ablation's file; see the module."""
 
@@ -111,6 +124,7 @@ class AblationSettings(_Strict):
     metrics: list[str] = Field(default_factory=lambda: ["auc_box_0.07", "nme_box"], min_length=1)
     flip: bool = True
     speed: bool = True
+    jitter: JitterSettings | None = None
     variant: dict[str, VariantSettings] = Field(min_length=1)
     claim: dict[str, Claim] = Field(default_factory=dict)
 

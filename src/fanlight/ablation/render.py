@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GOOD, BAD, OPEN = "#2a9d76", "#c44b4b", "#808080"
+GOOD, BAD, OPEN, DOT = "#2a9d76", "#c44b4b", "#808080", "#3b82c4"
 
 
 def as_markdown(results: Mapping[str, Any]) -> str:
@@ -27,6 +27,9 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         parts.append(_variants(results, part, metrics))
         if part["claims"]:
             parts.append(_claims(results, part, metrics))
+    for name, part in results["jitter"].items():
+        parts.append(f"## Jitter, {name}, {part['faces']} faces moved by sub-pixel steps")
+        parts.append(_jitter(results, part))
     return "\n\n".join(parts) + "\n"
 
 
@@ -62,6 +65,28 @@ def _claims(results: Mapping[str, Any], part: Mapping[str, Any], metrics: Sequen
     return _table(["claim", *heads, f"{metrics[0].title} by seed", "better"], rows)
 
 
+def _jitter(results: Mapping[str, Any], part: Mapping[str, Any]) -> str:
+    rows: list[list[str]] = []
+    for name, figures in part["variants"].items():
+        found, ideal, difference = (figures[kind] for kind in ("found", "ideal", "difference"))
+        rows.append(
+            [
+                results["variants"][name]["title"],
+                _interval(found["deviation_px"]),
+                _interval(found["jitter_px"]),
+                _interval(difference["jitter_px"], "+") if rows else "",
+                f"{ideal['jitter_px']['value']:.3f}",
+                _interval(found["jitter_percent"]),
+            ]
+        )
+    first = next(iter(results["variants"].values()))["title"]
+    heads = [
+        *("variant", "deviation, px", "jitter, px"),
+        *(f"jitter less that of {first}, px", "jitter of ideal heatmaps, px", "jitter, % of the face"),
+    ]
+    return _table(heads, rows)
+
+
 EXTRA = {"loader": "faces/s, loader with heatmaps"}  # figures of a variant that no partition changes
 
 
@@ -92,14 +117,39 @@ def figure(results: Mapping[str, Any]) -> Figure:
     for at, (axes, (name, part)) in enumerate(zip(_panels(drawn, len(parts)), parts.items(), strict=True)):
         for row, key in enumerate(names):
             _draw(axes, row, part[kind][key][metric.key], metric, kind == "claims")
-        titles = [results[kind][key]["title"] for key in names]
-        axes.set_yticks(range(len(names)), titles if at == 0 else [""] * len(names), parse_math=False)
-        axes.set_ylim(len(names) - 0.5, -0.5)
+        _finish(axes, [results[kind][key]["title"] for key in names], at == 0)
         axes.set_title(f"{name}, {part['faces']} faces", fontsize=10)
         axes.set_xlabel(f"{metric.title}, {'new - old, points' if kind == 'claims' else '%'}")
-        axes.grid(axis="x", alpha=0.25, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
     return drawn
+
+
+def jitter_figure(results: Mapping[str, Any]) -> Figure:
+    """The variants' jitter in crop px, and beside it what the decoder makes of ideal heatmaps."""
+    from matplotlib.figure import Figure
+
+    names, parts = list(results["variants"]), results["jitter"]
+    drawn = Figure(figsize=(4.0 + 3.0 * len(parts), 1.2 + 0.36 * len(names)), layout="constrained")
+    for at, (axes, (name, part)) in enumerate(zip(_panels(drawn, len(parts)), parts.items(), strict=True)):
+        for row, key in enumerate(names):
+            found, ideal = (part["variants"][key][kind]["jitter_px"] for kind in ("found", "ideal"))
+            axes.plot([found["low"], found["high"]], [row, row], color=DOT, linewidth=2.2)
+            axes.plot(found["value"], row, "o", color=DOT, markersize=6, label="" if row else "photos")
+            label = "" if row else "ideal heatmaps"
+            axes.plot(ideal["value"], row, "x", color=OPEN, markersize=6, label=label)
+        _finish(axes, [results["variants"][key]["title"] for key in names], at == 0)
+        axes.set_title(f"{name}, {part['faces']} faces", fontsize=10)
+        axes.set_xlabel("jitter, crop px")
+        axes.set_xlim(left=-0.02)
+    drawn.axes[0].legend(frameon=False, fontsize=8)
+    return drawn
+
+
+def _finish(axes: Axes, titles: Sequence[str], first: bool) -> None:
+    """Name the rows of a panel, from the top."""
+    axes.set_yticks(range(len(titles)), titles if first else [""] * len(titles), parse_math=False)
+    axes.set_ylim(len(titles) - 0.5, -0.5)
+    axes.grid(axis="x", alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _panels(drawn: Figure, count: int) -> Iterable[Axes]:
@@ -109,7 +159,7 @@ def _panels(drawn: Figure, count: int) -> Iterable[Axes]:
 def _draw(axes: Axes, row: int, estimate: Mapping[str, Any], metric: Metric, difference: bool) -> None:
     """One row: the interval, the mean, and a dot for each seed."""
     value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
-    colour = "#3b82c4"
+    colour = DOT
     if difference:
         axes.axvline(0, color=OPEN, linewidth=0.8)
         colour = {"new": GOOD, "old": BAD, "open": OPEN}[verdict(estimate, metric)]
@@ -123,6 +173,11 @@ def _value(estimate: Mapping[str, Any]) -> str:
     value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
     spread = f" ± {100 * _deviation(estimate['seeds']):.2f}" if len(estimate["seeds"]) > 1 else ""
     return f"{value:.2f}{spread} [{low:.2f}, {high:.2f}]"
+
+
+def _interval(estimate: Mapping[str, Any], sign: str = "") -> str:
+    value, low, high = (format(estimate[key], f"{sign}.3f") for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def _difference(estimate: Mapping[str, Any]) -> str:

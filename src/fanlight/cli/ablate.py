@@ -51,7 +51,7 @@ def ablate(
         _check(ablation, faces)
     found = _train(ablation, faces, folder, device)
     if leads():
-        text, where = _write(ablation, faces, found, folder)
+        text, where = _write(ablation, faces, found, folder, device)
         print(text, end="")
         err.print(f"ablation: {where}")
 
@@ -92,15 +92,18 @@ def _train(ablation: Ablation, faces: Faces, folder: Path, device: str) -> Found
     return found
 
 
-def _write(ablation: Ablation, faces: Faces, found: Found, folder: Path) -> tuple[str, Path]:
-    """Write the figures, the table and the plot; gives the table and where it is."""
+def _write(ablation: Ablation, faces: Faces, found: Found, folder: Path, device: str) -> tuple[str, Path]:
+    """Write the figures, the table and the plots; gives the table and where it is."""
     from fanlight.ablation.comparison import compare_variants
-    from fanlight.ablation.render import as_markdown, figure
+    from fanlight.ablation.jitter import jitter_of
+    from fanlight.ablation.render import as_markdown, figure, jitter_figure
     from fanlight.ablation.speed import faces_per_second
     from fanlight.results import replacing
 
     settings = ablation.settings
     loader = faces_per_second(ablation.trained, faces) if settings.speed else {}
+    with progress_bar("moving photos", None) as bar:
+        jitter = jitter_of(ablation, faces, folder, device, bar.advance)
     results = {
         **settings.model_dump(include={"title", "seeds", "images", "minutes", "flip", "metrics"}),
         "index_sha256": faces.sha256,
@@ -113,12 +116,16 @@ def _write(ablation: Ablation, faces: Faces, found: Found, folder: Path) -> tupl
             for name, claim in settings.claim.items()
         },
         "partitions": compare_variants(ablation, faces, found),
+        "jitter": jitter,
     }
     text = as_markdown(results)
     with replacing(folder / "ablation.json") as side:
         side.write_text(json.dumps(results, indent=2), encoding="utf-8")
     with replacing(folder / "plot.png") as side:
         figure(results).savefig(side, dpi=150)
+    if jitter:
+        with replacing(folder / "jitter.png") as side:
+            jitter_figure(results).savefig(side, dpi=150)
     with replacing(folder / "table.md") as side:
         side.write_text(text, encoding="utf-8")
     return text, folder / "table.md"
