@@ -14,9 +14,10 @@ import torch
 from typer.testing import CliRunner, Result
 
 from fanlight.ablation.comparison import compare_variants
-from fanlight.ablation.judging import predict_one, predictions_file
+from fanlight.ablation.jitter import jitter_of
+from fanlight.ablation.judging import network_of, predict_one, predictions_file
 from fanlight.ablation.plan import Ablation, load_ablation
-from fanlight.ablation.render import as_markdown, figure, verdict
+from fanlight.ablation.render import as_markdown, figure, jitter_figure, verdict
 from fanlight.ablation.speed import faces_per_second
 from fanlight.ablation.training import budgeted, network_file, networks, run_folder, train_one
 from fanlight.checkpoint import load_checkpoint
@@ -25,6 +26,7 @@ from fanlight.data.dataset import FaceDataset
 from fanlight.data.faces import Faces
 from fanlight.data.index import Index
 from fanlight.errors import InputError
+from fanlight.judging.jitter import measure_jitter
 from fanlight.metric import Metric, single
 from fanlight.recipe_file import dump_toml
 from painted import make_index
@@ -342,3 +344,38 @@ def test_the_example_of_the_page_can_be_read(write: Callable[..., Path]) -> None
 def test_shipped_ablations_can_be_read(file: Path) -> None:
     ablation = load_ablation(file)
     assert len(ablation.settings.seeds) >= 3
+
+
+def test_photos_are_moved_where_that_is_asked_for(write: Callable[..., Path], tmp_path: Path) -> None:
+    file = write(SHARED + "[jitter]\nfaces = 3\nsteps.count = 12\n" + VARIANTS)
+    result = invoke(file, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    results = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    part = results["jitter"]["dots/val"]
+    assert part["faces"] == 3
+    assert list(part["variants"]) == ["plain", "mse", "peak"]
+    ideal = {name: figures["ideal"]["jitter_px"]["value"] for name, figures in part["variants"].items()}
+    assert ideal["peak"] > 20 * ideal["mse"]
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "## Jitter, dots/val, 3 faces moved by sub-pixel steps" in table
+    (axes,) = jitter_figure(results).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["plain", "heatmap | MSE only", "peak"]
+    assert (tmp_path / "out" / "jitter.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_face_jitters_by_the_mean_over_the_seeds(
+    write: Callable[..., Path], faces: Index, tmp_path: Path
+) -> None:
+    ablation = load_ablation(write(SHARED + "[jitter]\nfaces = 2\nsteps.count = 12\n[variant.plain]\n"))
+    carry_out(ablation, faces, tmp_path)
+    (plain,) = ablation.variants
+    asked = ablation.settings.jitter
+    assert asked is not None
+    chosen = faces.select(["dots/val"]).take(np.array([0, 6]))
+    alone = [
+        measure_jitter(network_of(plain, network_file(tmp_path, plain, seed), "cpu"), chosen, {"": plain.decoder},
+                       asked.steps)[""].found.jitter_px
+        for seed in (3, 5)
+    ]  # fmt: skip
+    found = jitter_of(ablation, faces, tmp_path, "cpu")["dots/val"]["variants"]["plain"]["found"]
+    assert found["jitter_px"]["value"] == pytest.approx(np.mean(alone))
