@@ -28,7 +28,7 @@ LAYERS = (
     "recipe_file faults published recipes config device checkpoint models network metadata onnx_network",
     "detectors detect detector_fit predict results clips export convert compat",
     # judging and training
-    "judging optimise run loaders sync_norm compiled learner train ablation",
+    "judging doctor optimise run loaders sync_norm compiled learner train ablation",
     # what people touch
     "report __init__ web cli __main__",
 )

@@ -11,16 +11,9 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from fanlight.cli import pack, prepare
+from fanlight.cli import check, pack, prepare
 from fanlight.cli.console import err, out, progress_bar
-from fanlight.cli.faces import (
-    FacesArgument,
-    MarkupOption,
-    PartitionsOption,
-    check_with_bar,
-    markup_of,
-    refuse,
-)
+from fanlight.cli.faces import FacesArgument, MarkupOption, PartitionsOption, markup_of
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,22 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Check, show and make data.", no_args_is_help=True)
 app.command("prepare")(prepare.prepare)
 app.command("pack")(pack.pack)
-
-
-@app.command("check")
-def check(index: FacesArgument, markup: MarkupOption = None) -> None:
-    """Read every photo and label of an index, or every file of a pack, and list all that cannot be used.
-
-    The exit code is 2 if there are any.
-    """
-    from fanlight.data.opening import open_faces
-
-    faces = open_faces(index)
-    chosen = markup_of(faces, markup)
-    refuse(faces, check_with_bar(faces, chosen, content=True), skip=False)
-    for name, count in faces.partitions().items():
-        out.print(f"{name:24} {count:8} faces")
-    out.print(f"all {len(faces)} faces can be used ({chosen.name}, {chosen.count} points)")
+app.command("check")(check.check)
 
 
 @app.command("show")

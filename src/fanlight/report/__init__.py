@@ -3,5 +3,6 @@
 from fanlight.report.comparison import write_comparison
 from fanlight.report.evaluation import write_report
 from fanlight.report.figures import percent
+from fanlight.report.findings import write_findings
 
-__all__ = ["percent", "write_comparison", "write_report"]
+__all__ = ["percent", "write_comparison", "write_findings", "write_report"]
