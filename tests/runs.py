@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,7 @@ class Diary:
         self.advanced: list[tuple[int, float]] = []
         self.rows: list[dict[str, Any]] = []
         self.best: list[bool] = []
+        self.warnings: list[str] = []
 
     def begin(self, total_steps: int, step: int) -> None:
         self.began.append((total_steps, step))
@@ -73,6 +76,9 @@ class Diary:
     def validated(self, row: Mapping[str, Any], best: bool) -> None:
         self.rows.append(dict(row))
         self.best.append(best)
+
+    def warned(self, message: str) -> None:
+        self.warnings.append(message)
 
 
 def run(recipe: Recipe, index: Faces, folder: Path, resume: bool = False) -> Outcome:
@@ -93,3 +99,39 @@ def final_weights(folder: Path) -> Mapping[str, Tensor]:
 def assert_close(one: Mapping[str, Tensor], other: Mapping[str, Tensor], atol: float) -> None:
     for name, values in one.items():
         torch.testing.assert_close(other[name], values, atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def assert_same(one: Any, other: Any, place: str = "") -> None:
+    """Equal bit for bit, through all tensors, dicts and lists."""
+    if isinstance(one, Tensor):
+        assert torch.equal(one, other), place
+    elif isinstance(one, Mapping):
+        assert one.keys() == other.keys(), place
+        for key in one:
+            assert_same(one[key], other[key], f"{place}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), place
+        for number, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f"{place}[{number}]")
+    else:
+        assert one == other, place
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """Two runs have left the same bit for bit, but for the time they took and what they were called by.
+
+    A run that was stopped has saved other steps before its last one, too.
+    """
+    assert_same(*([row | {"minutes": ""} for row in rows_of(folder)] for folder in (one, other)))
+    names = sorted(os.listdir(other / "checkpoints"))
+    assert sorted(os.listdir(one / "checkpoints")) == names
+    for name in names:
+        if name != "previous.ckpt":
+            assert_same(*(_content(folder / "checkpoints" / name) for folder in (one, other)), name)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    checkpoint = load_checkpoint(path)
+    content = {part.name: getattr(checkpoint, part.name) for part in fields(checkpoint)}
+    training = {**checkpoint.training, "seconds": 0} if checkpoint.training else {}
+    return {**content, "provenance": {**checkpoint.provenance, "command": ""}, "training": training}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from fanlight.metric import Metric
 from fanlight.run import open_recipe
 from fanlight.train import train
 from painted import MARKUP_TOML, make_faces, make_index, paint
-from runs import Diary, final_weights, make_recipe, rows_of, run
+from runs import Diary, assert_equal_runs, assert_same, final_weights, make_recipe, rows_of, run
 
 
 @pytest.fixture(scope="module")
@@ -62,22 +61,6 @@ def after_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Any) -> None:
 
 def die(learner: Learner, losses: dict[str, Tensor]) -> None:
     raise KeyboardInterrupt
-
-
-def assert_same(one: Any, other: Any, place: str = "") -> None:
-    """Equal bit for bit, through all tensors, dicts and lists."""
-    if isinstance(one, Tensor):
-        assert torch.equal(one, other), place
-    elif isinstance(one, Mapping):
-        assert one.keys() == other.keys(), place
-        for key in one:
-            assert_same(one[key], other[key], f"{place}.{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), place
-        for number, (a, b) in enumerate(zip(one, other, strict=True)):
-            assert_same(a, b, f"{place}[{number}]")
-    else:
-        assert one == other, place
 
 
 # ------------------------------------------------------------------ learning
@@ -140,18 +123,8 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(
         assert checkpoint.training["step"] == last
     run(open_recipe(tmp_path / "parts"), faces, tmp_path / "parts", resume=True)
 
-    whole, parts = (
-        [row | {"minutes": ""} for row in rows_of(tmp_path / name)] for name in ("whole", "parts")
-    )
-    assert [row["step"] for row in whole] == ["2", "4", "6", "8", "10", "12"]
-    assert parts == whole
-    files = sorted(os.listdir(tmp_path / "whole" / "checkpoints"))
-    assert sorted(os.listdir(tmp_path / "parts" / "checkpoints")) == files
-    for file in files:
-        one, other = (load_checkpoint(tmp_path / name / "checkpoints" / file) for name in ("whole", "parts"))
-        for part in ("weights", "metrics", "recipe"):
-            assert_same(getattr(one, part), getattr(other, part), f"{file} {part}")
-        assert_same(*({**c.training, "seconds": 0} for c in (one, other)), file)
+    assert [row["step"] for row in rows_of(tmp_path / "whole")] == ["2", "4", "6", "8", "10", "12"]
+    assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
 
 
 def test_a_run_from_a_pack_equals_the_run_from_files(data: Index, packed: Pack, tmp_path: Path) -> None:
@@ -202,6 +175,7 @@ def test_what_cannot_be_gone_on_with_is_refused(data: Index, tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"data\.repeat is now \{'dots/train': 2\}, and was \{\}"):
         run(make_recipe(data, data={"repeat": {"dots/train": 2}}), data, tmp_path, resume=True)
     last.write_bytes(outcome.best.read_bytes())
+    last.with_name("previous.ckpt").unlink()
     with pytest.raises(InputError, match="holds no training state"):
         run(recipe, data, tmp_path, resume=True)
 
@@ -303,7 +277,7 @@ def test_the_runs_folder(data: Index, tmp_path: Path) -> None:
     assert names == {"recipe.toml", "metrics.csv", "checkpoints", events}
     assert (tmp_path / events).stat().st_size > 200
     steps = [f"step{step:08d}.ckpt" for step in (2, 4, 6, 8)]
-    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["best.ckpt", "last.ckpt", *steps]
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["best.ckpt", "last.ckpt", "previous.ckpt", *steps]
     assert open_recipe(tmp_path) == recipe
 
     rows = rows_of(tmp_path)
@@ -318,7 +292,17 @@ def test_the_runs_folder(data: Index, tmp_path: Path) -> None:
     assert diary.advanced == [(step, step / 8) for step in range(1, 9)]
 
     last, best = (load_checkpoint(tmp_path / "checkpoints" / name) for name in ("last.ckpt", "best.ckpt"))
-    assert set(last.training) == {"weights", "updates", "optimiser", "scaler", "step", "seconds", "ranked"}
+    assert set(last.training) == {
+        "weights",
+        "updates",
+        "optimiser",
+        "scaler",
+        "step",
+        "seconds",
+        "ranked",
+        "due",
+        "means",
+    }
     assert best.training == {}
     assert best.recipe == recipe.to_dict()
     assert best.provenance["index_sha256"] == data.sha256
@@ -337,7 +321,7 @@ def test_the_best_checkpoints_stay(data: Index, tmp_path: Path, rank_by: str) ->
     assert len(values) == 6
     ranked = sorted(values, key=values.__getitem__, reverse=Metric.parse(rank_by).larger_is_better)
     expected = {f"step{step:08d}.ckpt" for step in ranked[:2]}
-    assert set(os.listdir(tmp_path / "checkpoints")) == {"best.ckpt", "last.ckpt", *expected}
+    assert set(os.listdir(tmp_path / "checkpoints")) == {"best.ckpt", "last.ckpt", "previous.ckpt", *expected}
     assert outcome.metrics[rank_by] == values[ranked[0]]
     for name, step in (("best.ckpt", ranked[0]), (f"step{ranked[1]:08d}.ckpt", ranked[1])):
         assert load_checkpoint(tmp_path / "checkpoints" / name).metrics[rank_by] == values[step]

@@ -5,8 +5,6 @@ A checkpoint holds plain values and tensors only, so that loading one never runs
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -17,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fanlight.durable import writing_whole
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule
 from fanlight.heatmap import Decoder
@@ -113,24 +112,8 @@ def save_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint) -> Path:
     content["crops"] = {name: asdict(rule) for name, rule in checkpoint.crops.items()}
     content |= {"format": FORMAT, "markup": checkpoint.markup.to_dict(), "weights": dict(checkpoint.weights)}
     content |= {name: dict(content[name]) for name in ("recipe", "metrics", "provenance", "training")}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, side = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise InputError(f"{path}: cannot write the checkpoint: {error}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(side, 0o644)
-        os.replace(side, path)
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"{path}: cannot write the checkpoint: {error}; the one before is untouched"
-        ) from None
-    finally:  # also when interrupted
-        Path(side).unlink(missing_ok=True)
+    with writing_whole(path) as file:
+        torch.save(content, file)
     return path
 
 

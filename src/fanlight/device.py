@@ -62,6 +62,10 @@ class Team:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
+    def any_is(self, true: bool) -> bool:
+        """Whether it is true in any process."""
+        return bool(self.mean(torch.tensor(float(true), device=self.device)) > 0) if self.size > 1 else true
+
     def from_leader(self, value: float) -> float:
         """The leading process's number."""
         if self.size == 1:

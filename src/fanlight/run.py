@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import os
-import shutil
-from collections.abc import Mapping
+import io
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from fanlight.checkpoint import Checkpoint, save_checkpoint
 from fanlight.config import Recipe, load_recipe
+from fanlight.durable import link_whole, move_whole, remove_parts, write_whole
 from fanlight.errors import InputError
+from fanlight.events import Events
 from fanlight.metric import Metric
 from fanlight.recipe_file import dump_toml
 
-LAST = Path(
-    "checkpoints", "last.ckpt"
-)  # in a run's folder: the newest checkpoint, which the run goes on from
+LAST = Path("checkpoints", "last.ckpt")  # in a run's folder: the newest one, which the run goes on from
+PREVIOUS = Path("checkpoints", "previous.ckpt")  # the one before, for when that is damaged
+_NEXT = Path("checkpoints", ".next.ckpt")  # the one after, until it is whole
 
 
 @dataclass(frozen=True)
@@ -34,24 +35,53 @@ class Ranked:
 class Run:
     """Writes what a run leaves behind; only the leading process has one.
 
+    Whatever was begun to be written when an earlier process of the run was killed is put in order first.
+
     Args:
         folder: where everything goes.
         recipe: the resolved recipe.
         ranked: the checkpoints kept so far, best first, when a run goes on.
         step: the step that the run goes on from; later rows of metrics.csv are dropped.
+        origin: the checkpoint that it goes on from; None when it begins.
+
+    Raises:
+        InputError: the folder cannot be written to; so do all methods.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, ranked: tuple[Ranked, ...] = (), step: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        ranked: tuple[Ranked, ...] = (),
+        step: int = 0,
+        origin: Path | None = None,
+    ) -> None:
         self.folder, self.checkpoints = folder, folder / "checkpoints"
         self.keep, self.rank_by = recipe.train.keep_best, Metric.parse(recipe.train.rank_by)
-        self.ranked = ranked
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            (folder / "recipe.toml").write_text(dump_toml(recipe.to_dict()), encoding="utf-8")
+            self.ranked = self._put_in_order(ranked, origin)
+            write_whole(folder / "recipe.toml", dump_toml(recipe.to_dict()))
             self._rows = _rows_until(folder / "metrics.csv", step)
-            self._events = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+            self._events = Events(folder, step)
         except OSError as error:
             raise InputError(f"{folder}: cannot write the run: {error}; choose another --out") from None
+
+    def _put_in_order(self, ranked: tuple[Ranked, ...], origin: Path | None) -> tuple[Ranked, ...]:
+        """Make the checkpoints those of the step to go on from; gives the ranked ones that are there."""
+        remove_parts(self.folder)
+        remove_parts(self.checkpoints)
+        stale = [_NEXT] if origin else [_NEXT, LAST, PREVIOUS]
+        for name in stale:
+            (self.folder / name).unlink(missing_ok=True)
+        self._last_is_sound = origin == self.last
+        ranked = tuple(entry for entry in ranked if (self.checkpoints / entry.file).exists())
+        for path in self.checkpoints.glob("step*.ckpt"):
+            if re.fullmatch(r"step\d{8,}\.ckpt", path.name) and path.name not in {e.file for e in ranked}:
+                path.unlink()
+        if ranked:
+            link_whole(self.checkpoints / ranked[0].file, self.best)
+        return ranked
 
     @property
     def best(self) -> Path:
@@ -65,19 +95,18 @@ class Run:
 
     def plot(self, step: int, scalars: Mapping[str, float]) -> None:
         """Hand figures to TensorBoard."""
-        for name, value in scalars.items():
-            self._events.add_scalar(name, value, step)
+        with self._with_remedy():
+            self._events.add(step, scalars)
 
     def record(self, row: Mapping[str, Any]) -> None:
         """Add a row to metrics.csv, which is rewritten whole: it is short, and never half a row."""
         self._rows.append(dict(row))
-        side = self.folder / ".metrics.csv"
-        with side.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(self._rows[-1]), restval="", extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(self._rows)
-        os.replace(side, self.folder / "metrics.csv")
-        self._events.flush()
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(self._rows[-1]), restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        with self._with_remedy():
+            write_whole(self.folder / "metrics.csv", text.getvalue())
 
     def save(self, checkpoint: Checkpoint, step: int) -> bool:
         """Save the newest checkpoint, and among the best ones where it belongs there; True if it is the best.
@@ -89,20 +118,52 @@ class Run:
         others = tuple(old for old in self.ranked if old.file != entry.file)
         ranked = sorted((*others, entry), key=lambda e: e.value, reverse=self.rank_by.larger_is_better)
         kept, dropped = tuple(ranked[: self.keep]), ranked[self.keep :]
-        if entry in kept:
-            save_checkpoint(self.checkpoints / entry.file, replace(checkpoint, training={}))
-        if kept[0] == entry:
-            _copy(self.checkpoints / entry.file, self.best)
-        self.ranked = kept
-        training = {**checkpoint.training, "ranked": [(e.file, e.value) for e in kept]}
-        save_checkpoint(self.last, replace(checkpoint, training=training))
-        for old in dropped:
-            (self.checkpoints / old.file).unlink(missing_ok=True)
+        with self._with_remedy():
+            if entry in kept:
+                save_checkpoint(self.checkpoints / entry.file, replace(checkpoint, training={}))
+            if kept[0] == entry:
+                link_whole(self.checkpoints / entry.file, self.best)
+            self.ranked = kept
+            self._write_last(checkpoint)
+            for old in dropped:
+                (self.checkpoints / old.file).unlink(missing_ok=True)
         return kept[0] == entry
 
-    def close(self) -> None:
-        """Flush TensorBoard."""
-        self._events.close()
+    def save_last(self, checkpoint: Checkpoint) -> None:
+        """Save the newest checkpoint, and keep the one before."""
+        with self._with_remedy():
+            self._write_last(checkpoint)
+
+    def _write_last(self, checkpoint: Checkpoint) -> None:
+        training = {**checkpoint.training, "ranked": [(e.file, e.value) for e in self.ranked]}
+        upcoming = self.folder / _NEXT
+        save_checkpoint(upcoming, replace(checkpoint, training=training))
+        if self._last_is_sound:
+            link_whole(self.last, self.folder / PREVIOUS)
+        move_whole(upcoming, self.last)
+        self._last_is_sound = True
+
+    @contextlib.contextmanager
+    def _with_remedy(self) -> Iterator[None]:
+        """Say of what cannot be written what to do about it."""
+        try:
+            yield
+        except (OSError, InputError) as error:
+            fault = str(error) if isinstance(error, InputError) else f"{self.folder}: cannot write: {error}"
+            remedy = "make room there, or move the folder elsewhere"
+            raise InputError(f"{fault}; {remedy}, and {how_to_go_on(self.folder)}") from None
+
+
+def can_go_on(folder: Path) -> bool:
+    """Whether a folder holds a run with a checkpoint."""
+    return (folder / LAST).exists() or (folder / PREVIOUS).exists()
+
+
+def how_to_go_on(folder: Path) -> str:
+    """What to type to go on with a run that has ended early."""
+    if can_go_on(folder):
+        return f"go on from the last checkpoint by fanlight train --resume {folder}"
+    return "begin anew: there is no checkpoint yet"
 
 
 def open_recipe(folder: Path) -> Recipe:
@@ -128,10 +189,3 @@ def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
         raise InputError(
             f"{path}: no longer as the run wrote it: restore it, or move it away to go on"
         ) from None
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file so that a reader sees the old one or the new one."""
-    side = target.with_name(f".{target.name}.copy")
-    shutil.copyfile(source, side)
-    os.replace(side, target)

@@ -6,7 +6,8 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fanlight.checkpoint import Checkpoint, load_checkpoint
 from fanlight.config import Recipe
+from fanlight.data.dataset import Batch
 from fanlight.data.faces import Faces
 from fanlight.device import Team, join_team, keep_freed_memory, leave_cores_to_loaders, lost_another
 from fanlight.distance import possible_normalisers
@@ -30,7 +31,10 @@ from fanlight.metric import measure
 from fanlight.network import TorchNetwork
 from fanlight.optimise import learning_rate
 from fanlight.predict import Predictor
-from fanlight.run import LAST, Ranked, Run
+from fanlight.resuming import check_same_run, find_origin
+from fanlight.run import Ranked, Run, how_to_go_on
+from fanlight.running_means import RunningMeans
+from fanlight.stopping import Stopped, StopSignals
 
 LOOK_STEPS = 20  # steps between two looks at the loss, each of which waits for the device
 
@@ -47,9 +51,12 @@ class Progress(Protocol):
     def validated(self, row: Mapping[str, Any], best: bool) -> None:
         """A validation was made; ``row`` is that of metrics.csv."""
 
+    def warned(self, message: str) -> None:
+        """Something is not as it should be, and training goes on."""
+
 
 class Silence:
-    """A ``Progress`` that keeps to itself."""
+    """A ``Progress`` that keeps to itself, but for Python's own warnings."""
 
     def begin(self, total_steps: int, step: int) -> None:
         """Nothing."""
@@ -59,6 +66,10 @@ class Silence:
 
     def validated(self, row: Mapping[str, Any], best: bool) -> None:
         """Nothing."""
+
+    def warned(self, message: str) -> None:
+        """Warn."""
+        warnings.warn(message, stacklevel=2)
 
 
 @dataclass(frozen=True)
@@ -78,10 +89,17 @@ class Outcome:
 
 @dataclass
 class Position:
-    """Where a run is: optimiser steps taken and seconds spent, over all its sessions."""
+    """Where a run is.
+
+    Attributes:
+        step: optimiser steps taken.
+        seconds: time spent, over all its sessions.
+        due: whether a validation of this step has been put off.
+    """
 
     step: int = 0
     seconds: float = 0.0
+    due: bool = False
 
 
 def train(
@@ -89,7 +107,8 @@ def train(
 ) -> Outcome | None:
     """Train a network.
 
-    Every process of a ``torchrun`` calls this; each gets its share of every batch.
+    Every process of a ``torchrun`` calls this; each gets its share of every batch. SIGTERM and Ctrl-C end it after
+    the step under way, which is saved; a second Ctrl-C ends it at once.
 
     Args:
         recipe: all settings.
@@ -103,6 +122,7 @@ def train(
 
     Raises:
         InputError: the data, the device or the folder cannot be used; or the loss stopped being a number.
+        Stopped: it was asked to stop, and can go on from the step that it had reached.
     """
     keep_freed_memory()
     with join_team(recipe.train.device) as team:
@@ -134,29 +154,33 @@ class _Training:
         self.train_feed = training_feed(recipe, faces, self.markup, team)
         self.val_feed = validation_feed(recipe, faces, self.markup, team)
         self.learner = Learner(recipe, team)
-        self.latest: Mapping[str, float] = {}
-        self.position, ranked = Position(), tuple[Ranked, ...]()
-        if resume:
-            ranked = self._restore(folder / LAST)
-        self.run_folder = Run(folder, recipe, ranked, self.position.step) if team.leads else None
+        self.folder, self.latest, self.means = folder, dict[str, float](), RunningMeans()
+        self.position, self.signals = Position(), StopSignals()
+        self.run_folder = self._open(resume)
         self.steps_per_epoch = len(self.train_feed.sampler)
         self.total_steps = max(1, round(recipe.train.epochs * self.steps_per_epoch))
         self.validate_every = max(1, round(self.steps_per_epoch / recipe.train.validations_per_epoch))
 
     def run(self) -> Outcome | None:
         """Train from where the run is to its end."""
+        with self.signals:
+            return self._finish(self._learn())
+
+    def _learn(self) -> str:
+        """Take all steps that are left; gives why there are no more."""
         started = time.monotonic() - self.position.seconds
         if self.team.leads:
             self.progress.begin(self.total_steps, self.position.step)
-        means = _RunningMeans()
         share = self._share_done()
+        if self.position.due:
+            self._validate(share)
         stopped = self._why_stop(share)  # a run that goes on may have nothing left to do
         while stopped is None:
             epoch, first_batch = divmod(self.position.step, self.steps_per_epoch)
             self._follow_crop_size(share)
             self.train_feed.sampler.set_epoch(epoch, first_batch)
-            for batch in self.train_feed.loader:
-                means.add(self.learner.step(batch, self._learning_rate(share)))
+            for batch in self._with_way_on(self.train_feed.loader):
+                self.means.add(self.learner.step(batch, self._learning_rate(share)))
                 self.position.step += 1
                 self.position.seconds = time.monotonic() - started
                 step = self.position.step
@@ -166,14 +190,16 @@ class _Training:
                     share = self._share_done()
                 stopped = self._why_stop(share)
                 if look or stopped:
-                    self._look(means, share)
+                    self._look(share)
                 if self.team.leads:
                     self.progress.advance(step, share, self.latest)
                 if validate or stopped:
-                    self._validate(means, share)
+                    self._validate(share)
+                if not stopped and self._is_asked(look):
+                    self._leave()
                 if stopped or self._crop_size(share) != self.train_feed.dataset.input_size:
                     break
-        return self._finish(stopped)
+        return stopped
 
     def _learning_rate(self, share: float) -> float:
         epoch = self.position.step / self.steps_per_epoch
@@ -204,16 +230,28 @@ class _Training:
             return None
         return "epochs" if self.position.step >= self.total_steps else "time"
 
-    def _look(self, means: _RunningMeans, share: float) -> None:
+    def _look(self, share: float) -> None:
         """Look at the loss; only this and validation make the host wait for the device."""
-        losses = means.read(self.team)
-        if not math.isfinite(losses["total"]):
-            self._stop_on_nan("the loss is", losses)
+        losses = self._losses()
         if self.run_folder:
             lr = self._learning_rate(share)
             figures = {**{f"train/{name}": value for name, value in losses.items()}, "train/lr": lr}
             self.run_folder.plot(self.position.step, figures)
             self.latest = {"loss": losses["total"], "lr": lr}
+
+    def _losses(self) -> dict[str, float]:
+        """The mean losses since the last validation, all of them numbers."""
+        losses = self.means.read(self.team)
+        if not math.isfinite(losses.get("total", 0.0)):
+            self._stop_on_nan("the loss is", losses)
+        return losses
+
+    def _sound_losses(self) -> dict[str, float]:
+        """The same, where all weights are numbers, too: only then may they be saved."""
+        losses = self._losses()
+        if not self.learner.is_sound(self.team):
+            self._stop_on_nan("a weight is", losses)
+        return losses
 
     def _stop_on_nan(self, what: str, losses: Mapping[str, float]) -> NoReturn:
         broken = ", ".join(f"{name} = {value}" for name, value in losses.items())
@@ -228,13 +266,15 @@ class _Training:
             f"and go on by --resume {self.run_folder.folder}, or begin anew"
         )
 
-    def _validate(self, means: _RunningMeans, share: float) -> None:
+    def _validate(self, share: float) -> None:
         """Judge the averaged weights, save them, and write a row; the loss was looked at just before."""
-        losses = means.read(self.team)
-        if not self.learner.is_sound(self.team):
-            self._stop_on_nan("a weight is", losses)
+        losses = self._sound_losses()
+        self.position.due = True
+        if self._is_asked(True):
+            self._leave()
         metrics = self._judge()
-        means.reset()
+        self.position.due = False
+        self.means.reset()
         if not self.run_folder:
             return
         step = self.position.step
@@ -259,7 +299,7 @@ class _Training:
         self.team.follow_leader(self.learner.average.weights().values())  # running statistics differ
         predictor = Predictor(TorchNetwork(self._checkpoint({}, {}), self.team.device))
         with self.learner.autocast():
-            found = predict_loader(predictor, self.val_feed.loader, flip)
+            found = predict_loader(predictor, self._unless_asked(self.val_feed.loader), flip)
         gathered = self.team.gather((found.positions, found.landmarks(flip)))
         positions, predicted = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
         truth = self.val_feed.dataset.landmarks_image[positions]
@@ -269,8 +309,43 @@ class _Training:
         weights = self.val_feed.dataset.faces.weights[positions]
         return measure(keys, predicted, truth, self.markup, weights)
 
+    def _is_asked(self, look: bool) -> bool:
+        """Whether to leave; a team agrees at every step, with GPUs only where they wait for each other anyway."""
+        if self.team.size > 1 and not look and self.team.device.type != "cpu":
+            return False
+        return self.team.any_is(self.signals.asked)
+
+    def _leave(self) -> NoReturn:
+        """Save the step that the run is at, and leave."""
+        self._sound_losses()
+        training = self._state()
+        if self.run_folder:
+            self.run_folder.save_last(self._checkpoint({}, training))
+        self.team.from_leader(0.0)  # the others stay until it is saved
+        raise Stopped(f"stopped after step {self.position.step}, which is saved")
+
+    def _unless_asked(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Validation batches, but one process alone leaves between two of them when it is asked to."""
+        for batch in self._with_way_on(batches):
+            if self.team.size == 1 and self.signals.asked:
+                self._leave()
+            yield batch
+
+    def _with_way_on(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Batches, but a photo that can no longer be read is told with how to go on."""
+        try:
+            yield from batches
+        except InputError as error:
+            raise InputError(f"{error}; when it is there again, {how_to_go_on(self.folder)}") from None
+
     def _state(self) -> dict[str, Any]:
-        return {**self.learner.state(), "step": self.position.step, "seconds": self.position.seconds}
+        return {
+            **self.learner.state(),
+            "step": self.position.step,
+            "seconds": self.position.seconds,
+            "due": self.position.due,
+            "means": self.means.state(self.team),
+        }
 
     def _checkpoint(self, metrics: Mapping[str, float], training: Mapping[str, Any]) -> Checkpoint:
         return Checkpoint(
@@ -285,79 +360,35 @@ class _Training:
             training=training,
         )
 
-    def _restore(self, path: Path) -> tuple[Ranked, ...]:
-        """Go on from a checkpoint; gives the checkpoints kept until then."""
-        checkpoint = load_checkpoint(path)
-        state = checkpoint.training
-        if not state:
-            raise InputError(f"{path}: holds no training state: it can be used but not trained on")
-        self._check_same_run(path, checkpoint)
-        self.learner.restore(state, checkpoint.weights)
-        self.position = Position(state["step"], state["seconds"])
-        return tuple(Ranked(file, value) for file, value in state["ranked"])
+    def _open(self, resume: bool) -> Run | None:
+        """The run's folder, for the leading process, after going on from its newest checkpoint where asked to."""
+        if not resume:
+            return Run(self.folder, self.recipe) if self.team.leads else None
+        origin = find_origin(self.folder)
+        check_same_run(origin, self.recipe, self.markup, self.faces)
+        if origin.warning and self.team.leads:
+            self.progress.warned(origin.warning)
+        self._restore(origin.checkpoint)
+        if len({*self.team.gather(self.position.step)}) > 1:
+            raise InputError(f"{self.folder}: the processes read different checkpoints there; try again")
+        ranked = tuple(Ranked(file, value) for file, value in origin.checkpoint.training["ranked"])
+        step = self.position.step
+        return Run(self.folder, self.recipe, ranked, step, origin.path) if self.team.leads else None
 
-    def _check_same_run(self, path: Path, checkpoint: Checkpoint) -> None:
-        """Refuse to go on with other faces, another order of them, or another network than the run began with."""
-        before, now = checkpoint.recipe, self.recipe.to_dict()
-        same = {
-            "data.train": ("data", "train"),
-            "data.val": ("data", "val"),
-            "data.repeat": ("data", "repeat"),
-            "data.shuffle": ("data", "shuffle"),
-            "data.window": ("data", "window"),
-            "train.batch_size": ("train", "batch_size"),
-            "train.seed": ("train", "seed"),
-            "model": ("model",),
-        }
-        problems = [
-            f"{name} is now {_at(now, keys)}, and was {_at(before, keys)}"
-            for name, keys in same.items()
-            if _at(before, keys)
-            not in (None, _at(now, keys))  # None: it began before there was such a setting
-        ]
-        if checkpoint.markup != self.markup:
-            problems.append("the mark-up is another one")
-        if checkpoint.provenance.get("index_sha256") != self.faces.sha256:
-            problems.append(f"{self.faces.where} no longer holds the faces that the run began with")
-        if problems:
-            raise InputError.collect(
-                problems, f"{path}: cannot go on, since these have changed; begin a new run:"
-            )
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.training
+        self.learner.restore(state, checkpoint.weights)
+        self.position = Position(state["step"], state["seconds"], state.get("due", False))
+        if "means" in state:  # not in those of older versions, which were saved right after a validation
+            self.means.restore(state["means"], self.team)
+        size = checkpoint.options.input_size
+        self.train_feed, self.val_feed = self.train_feed.at_size(size), self.val_feed.at_size(size)
 
     def _finish(self, stopped: str) -> Outcome | None:
         if not self.run_folder:
             return None
-        self.run_folder.close()
         best = self.run_folder.best
         return Outcome(best, load_checkpoint(best).metrics, stopped)
-
-
-class _RunningMeans:
-    """Means of the losses since the last reset, summed on the device."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0
-
-    def add(self, losses: Mapping[str, Tensor]) -> None:
-        for name, value in losses.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._count += 1
-
-    def read(self, team: Team) -> dict[str, float]:
-        """The means over all processes; waits for the device once."""
-        names = list(self._sums)
-        means = team.mean(torch.stack([self._sums[name].float() for name in names])) / self._count
-        return dict(zip(names, means.tolist(), strict=True))
-
-
-def _at(values: Any, keys: tuple[str, ...]) -> Any:
-    for key in keys:
-        values = values.get(key)
-    return values
 
 
 def _provenance(faces: Faces) -> dict[str, Any]:

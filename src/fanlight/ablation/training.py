@@ -9,7 +9,7 @@ from fanlight.ablation.plan import Ablation, Variant
 from fanlight.config import Recipe
 from fanlight.data.faces import Faces
 from fanlight.errors import InputError
-from fanlight.run import LAST, open_recipe
+from fanlight.run import LAST, can_go_on, open_recipe
 from fanlight.train import Progress, train
 
 
@@ -49,7 +49,7 @@ def train_one(
     """
     recipe = budgeted(ablation, variant, seed, faces)
     run = run_folder(folder, variant, seed)
-    goes_on = (run / LAST).exists()
+    goes_on = can_go_on(run)
     if goes_on:
         _check_same(run, recipe)
     chosen = faces.select([*recipe.data.train, *recipe.data.val])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fanlight.cli.console import err, out
@@ -67,7 +68,7 @@ def _open(
 ) -> tuple[Path, Recipe]:
     """The run's folder and its checked recipe."""
     from fanlight.config import load_recipe
-    from fanlight.run import LAST, open_recipe
+    from fanlight.run import can_go_on, open_recipe
 
     if resume is not None:
         if recipe is not None or settings or out_folder is not None:
@@ -75,7 +76,7 @@ def _open(
                 "--resume RUN goes on with the run's own recipe and folder: leave out everything else"
             )
         settled = open_recipe(resume)
-        if not (resume / LAST).exists():
+        if not can_go_on(resume):
             raise InputError(
                 f"{resume}: ended before its first validation, so there is nothing to go on with: begin it anew "
                 f"by fanlight train {resume / 'recipe.toml'} --out {resume}"
@@ -84,7 +85,7 @@ def _open(
     if recipe is None:
         raise InputError("give a recipe to begin a run with, or --resume RUN to go on with one")
     folder = out_folder or Path("runs") / recipe.stem
-    if (folder / LAST).exists():  # one that ended before it had any begins anew
+    if can_go_on(folder):  # one that ended before it had any begins anew
         raise InputError(
             f"{folder} holds a run already: go on with it by --resume {folder}, or give another --out"
         )
@@ -113,14 +114,14 @@ def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Faces:
 @contextlib.contextmanager
 def _stopped_with_advice(folder: Path) -> Iterator[None]:
     """Say how to go on after Ctrl-C, and after SIGTERM, by which torchrun and SLURM stop a process."""
-    from fanlight.run import LAST
+    from fanlight.run import how_to_go_on
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
-    except KeyboardInterrupt:
-        if leads() and (folder / LAST).exists():
-            err.print(f"stopped; go on from the last validation by fanlight train --resume {folder}")
+    except KeyboardInterrupt as stop:  # one that has saved where it was says so
+        if leads():
+            err.print(f"{stop if stop.args else 'stopped at once'}; {how_to_go_on(folder)}")
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -161,6 +162,10 @@ class TrainingBar:
         """Move the bar."""
         figures = "  ".join(f"{name} {value:.3g}" for name, value in status.items())
         self._bar.update(self._task, completed=share, status=f"step {step}  {figures}")
+
+    def warned(self, message: str) -> None:
+        """Print it."""
+        err.print(f"[bold yellow]warning:[/] {escape(message)}")
 
     def validated(self, row: Mapping[str, Any], best: bool) -> None:
         """Print a line."""

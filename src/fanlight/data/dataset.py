@@ -9,6 +9,9 @@ from __future__ import annotations
 import copy
 import gc
 import math
+import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -316,3 +319,23 @@ def _start_worker(worker: int) -> None:
     gc.freeze()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    _heed_parent_alone()
+
+
+def _heed_parent_alone() -> None:
+    """Let only the parent end this process: Ctrl-C, torchrun and SLURM signal all processes of a job at once.
+
+    The parent may need its loaders until it has saved where it is. macOS cannot tell who sent a signal.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    parent = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
 from fanlight.data.dataset import Batch, EpochSampler, FaceDataset, make_loader
 from fanlight.data.faces import Faces
@@ -21,7 +20,7 @@ from fanlight.predict import Predictor
 
 def predict_loader(
     predictor: Predictor,
-    loader: DataLoader[Batch],
+    loader: Iterable[Batch],
     flip: bool,
     progress: Callable[[int], None] = lambda faces: None,
 ) -> Found:

@@ -1,0 +1,47 @@
+"""Figures for TensorBoard, written at once: whatever goes wrong is told where it is written, not in a thread."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import scalar
+
+_NAME = "events.out.tfevents"
+
+
+class Events:
+    """A new file of events in a run's folder.
+
+    TensorBoard reads a folder's files in the order of their names, so this one's time is later than theirs; of
+    what they hold it forgets all steps after ``step``.
+
+    Args:
+        folder: the run's.
+        step: the step that the run goes on from; 0 when it begins.
+
+    Raises:
+        OSError: the file cannot be written; so does ``add``.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        times = [path.name.removeprefix(f"{_NAME}.").partition(".")[0] for path in folder.glob(f"{_NAME}.*")]
+        now = max([int(time.time()), *(int(earlier) + 1 for earlier in times if earlier.isdecimal())])
+        self._path = folder / f"{_NAME}.{now:010d}.{socket.gethostname()}"
+        start = SessionLog(status=SessionLog.START)
+        self._append(Event(file_version="brain.Event:2"), Event(step=step + 1, session_log=start))
+
+    def add(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Add figures of a step."""
+        self._append(*(Event(step=step, summary=scalar(name, value)) for name, value in scalars.items()))
+
+    def _append(self, *events: Event) -> None:
+        with self._path.open("ab") as file:
+            records = RecordWriter(file)
+            for event in events:
+                event.wall_time = time.time()
+                records.write(event.SerializeToString())

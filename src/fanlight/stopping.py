@@ -1,0 +1,44 @@
+"""Signals that ask a training to stop: noted when they come, heeded between two steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class Stopped(KeyboardInterrupt):
+    """A training was asked to stop, has saved the step that it had reached, and left."""
+
+
+class StopSignals:
+    """Notes SIGINT (Ctrl-C) and SIGTERM while it is entered; a Ctrl-C after that interrupts at once.
+
+    A second SIGTERM changes nothing, since torchrun and SLURM may both send one. In another thread than the main
+    one, which gets no signals, nothing is noted.
+
+    Attributes:
+        asked: whether one has come.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
