@@ -34,13 +34,15 @@ def as_markdown(results: Mapping[str, Any]) -> str:
 
 
 def _budget(results: Mapping[str, Any]) -> str:
+    flip = f"mirrored faces {'averaged in' if results['flip'] else 'not averaged in'}"
+    interval = "[ ] is the 95 % interval over the faces"
+    if not (results["images"] or results["minutes"]):
+        return f"Percent; {flip}. {interval}."
     seeds = ", ".join(map(str, results["seeds"]))
-    each = f"each training sees {results['images']:,} images" if results["images"] else ""
-    each = f"each training takes {results['minutes']:g} minutes" if results["minutes"] else each
-    flip = "averaged in" if results["flip"] else "not averaged in"
+    images, minutes = f"sees {results['images']:,} images", f"takes {results['minutes']:g} minutes"
     return (
-        f"Percent; seeds {seeds}{'; ' + each if each else ''}; mirrored faces {flip}. ± is the standard deviation "
-        "over the seeds, [ ] the 95 % interval over the faces, of the mean of the seeds."
+        f"Percent; seeds {seeds}; each training {images if results['images'] else minutes}; {flip}. "
+        f"± is the standard deviation over the seeds, {interval}, of the mean of the seeds."
     )
 
 
@@ -55,14 +57,17 @@ def _variants(results: Mapping[str, Any], part: Mapping[str, Any], metrics: Sequ
 
 
 def _claims(results: Mapping[str, Any], part: Mapping[str, Any], metrics: Sequence[Metric]) -> str:
-    rows = []
+    rows, head = [], metrics[0]
+    seeds = max(len(estimates[head.key]["seeds"]) for estimates in part["claims"].values())
     for name, estimates in part["claims"].items():
+        first = estimates[head.key]
         cells = [_difference(estimates[metric.key]) for metric in metrics]
-        first = estimates[metrics[0].key]
-        by_seed = " ".join(f"{100 * value:+.2f}" for value in first["seeds"])
-        rows.append([results["claims"][name]["title"], *cells, by_seed, verdict(first, metrics[0])])
+        if seeds > 1:
+            cells.append(" ".join(f"{100 * value:+.2f}" for value in first["seeds"]))
+        rows.append([results["claims"][name]["title"], *cells, verdict(first, head)])
     heads = [f"{metric.title}, new - old" for metric in metrics]
-    return _table(["claim", *heads, f"{metrics[0].title} by seed", "better"], rows)
+    by_seed = [f"{head.title} by seed"] if seeds > 1 else []
+    return _table(["claim", *heads, *by_seed, "better"], rows)
 
 
 def _jitter(results: Mapping[str, Any], part: Mapping[str, Any]) -> str:
@@ -146,7 +151,8 @@ def jitter_figure(results: Mapping[str, Any]) -> Figure:
 
 def _finish(axes: Axes, titles: Sequence[str], first: bool) -> None:
     """Name the rows of a panel, from the top."""
-    axes.set_yticks(range(len(titles)), titles if first else [""] * len(titles), parse_math=False)
+    axes.set_yticks(range(len(titles)), titles, parse_math=False)
+    axes.tick_params(labelleft=first)
     axes.set_ylim(len(titles) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
