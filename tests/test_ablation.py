@@ -205,7 +205,9 @@ def test_the_command_leaves_a_table_figures_and_a_plot(write: Callable[..., Path
     results = json.loads((tmp_path / "out" / "ablation.json").read_text())
     assert as_markdown(results) == table
     assert (tmp_path / "out" / "plot.png").read_bytes().startswith(b"\x89PNG")
-    axes = figure(results).axes
+    axes = figure(
+        {**results, "partitions": {**results["partitions"], "more": results["partitions"]["dots/val"]}}
+    ).axes
     assert [label.get_text() for label in axes[0].get_yticklabels()] == [
         "with against without the distance", "peak",
     ]  # fmt: skip

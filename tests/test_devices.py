@@ -110,6 +110,24 @@ def test_two_processes_equal_one(
         assert apart > 1e-3
 
 
+def test_two_processes_share_the_trainings_of_an_ablation(data: Index, tmp_path: Path) -> None:
+    """One after the other, without meeting anew; the leading process judges them all."""
+    recipe = make_recipe(data, **PLAIN, train={"batch_size": 8})
+    (tmp_path / "shared.toml").write_text(dump_toml(recipe.to_dict()))
+    (tmp_path / "two.toml").write_text(
+        'title = "Two"\nrecipe = "shared.toml"\nimages = 16\nseeds = [0, 1]\njudge = ["dots/val"]\nspeed = false\n'
+        "[variant.a]\n[variant.b]\nloss.foreground = 2\n"
+    )
+    printed = launch(
+        TWO, ["-m", "fanlight", "ablate", str(tmp_path / "two.toml"), "--out", str(tmp_path / "out")]
+    )
+    assert printed.count("# Two") == 1
+    assert len(list((tmp_path / "out" / "predictions").iterdir())) == 4
+    alone = make_recipe(data, **PLAIN, train={"batch_size": 8, "epochs": 1, "seed": 1})
+    run(alone, data, tmp_path / "one")
+    assert_close(final_weights(tmp_path / "one"), final_weights(tmp_path / "out/runs/a/seed1"), 1e-5)
+
+
 def test_two_machines_equal_one(data: Index, tmp_path: Path) -> None:
     """A torchrun for each, which find each other at an address; see above for the tolerance."""
     address = f"localhost:{free_port()}"

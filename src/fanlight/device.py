@@ -94,6 +94,8 @@ def resolve_device(device: str) -> str:
 def join_team(device: str) -> Iterator[Team]:
     """Join the processes that ``torchrun`` started, or work alone.
 
+    Within the block of another call the team is that one's: the processes meet once only.
+
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under torchrun ``cuda`` is the process's own GPU.
 
@@ -112,14 +114,17 @@ def join_team(device: str) -> Iterator[Team]:
             )
         device = resolve_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
         torch.cuda.set_device(device)
-    backend = "nccl" if device.startswith("cuda") else "gloo"
-    dist.init_process_group(
-        backend, timeout=datetime.timedelta(hours=2)
-    )  # the leader may check data for long
+    joined = dist.is_initialized()
+    if not joined:
+        backend = "nccl" if device.startswith("cuda") else "gloo"
+        dist.init_process_group(
+            backend, timeout=datetime.timedelta(hours=2)
+        )  # the leader may check data for long
     try:
         yield Team(dist.get_rank(), dist.get_world_size(), torch.device(device))
     finally:
-        dist.destroy_process_group()
+        if not joined:
+            dist.destroy_process_group()
 
 
 def lost_another(error: RuntimeError) -> bool:

@@ -215,6 +215,11 @@ class Ablation:
         return self.variants[0].markup
 
     @property
+    def device(self) -> str:
+        """Where networks are trained."""
+        return next((variant.recipe.train.device for variant in self.variants if variant.recipe), "auto")
+
+    @property
     def trained(self) -> tuple[Variant, ...]:
         """Those that have trainings of their own."""
         return tuple(variant for variant in self.variants if variant.is_trained)

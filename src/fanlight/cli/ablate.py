@@ -43,13 +43,15 @@ def ablate(
     """
     from fanlight.ablation.plan import load_ablation
     from fanlight.data.opening import open_faces
+    from fanlight.device import join_team
 
     ablation = load_ablation(file, settings or [], index)
     folder = out_folder or Path("runs") / file.stem
     faces = open_faces(ablation.index)
     if leads():
         _check(ablation, faces)
-    found = _train(ablation, faces, folder, device)
+    with join_team(ablation.device):  # once for all trainings
+        found = _train(ablation, faces, folder, device)
     if leads():
         text, where = _write(ablation, faces, found, folder, device)
         print(text, end="")
