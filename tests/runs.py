@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from fanlight.checkpoint import load_checkpoint
@@ -117,16 +118,23 @@ def assert_same(one: Any, other: Any, place: str = "") -> None:
         assert one == other, place
 
 
-def assert_equal_runs(one: Path, other: Path) -> None:
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows."""
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def assert_equal_runs(one: Path, other: Path, previous: bool = False) -> None:
     """Two runs have left the same bit for bit, but for the time they took and what they were called by.
 
-    A run that was stopped has saved other steps before its last one, too.
+    A run that was stopped has saved another step before its last one, so ``previous`` is left out.
     """
     assert_same(*([row | {"minutes": ""} for row in rows_of(folder)] for folder in (one, other)))
     names = sorted(os.listdir(other / "checkpoints"))
     assert sorted(os.listdir(one / "checkpoints")) == names
     for name in names:
-        if name != "previous.ckpt":
+        if previous or name != "previous.ckpt":
             assert_same(*(_content(folder / "checkpoints" / name) for folder in (one, other)), name)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fanlight.checkpoint import load_checkpoint
 from fanlight.config import Recipe
@@ -20,7 +19,7 @@ from fanlight.errors import InputError
 from fanlight.stopping import Stopped
 from fanlight.train import train
 from painted import make_index
-from runs import Diary, assert_equal_runs, make_recipe, rows_of, run
+from runs import Diary, assert_equal_runs, curves, make_recipe, rows_of, run
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +55,6 @@ class Stopper(Diary):
         super().advance(step, share, status)
         if step in self.steps:
             signal.raise_signal(self.number)
-
-
-def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows."""
-    events = EventAccumulator(str(folder))
-    events.Reload()
-    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
