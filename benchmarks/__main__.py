@@ -13,7 +13,7 @@ from benchmarks.plan import Plan
 # Modules of this package with a function measure(plan) -> Result; the first line of each says what it measures.
 SUBJECTS = ("machine", "start_up", "loader", "heatmaps", "losses", "step", "inference", "evaluation")
 # Modules that are run by themselves, as they need a network or faces: python -m benchmarks.NAME.
-BY_THEMSELVES = ("inference", "detectors", "failures", "scale")
+BY_THEMSELVES = ("inference", "detectors", "doctor", "failures", "scale")
 
 
 def main() -> None:

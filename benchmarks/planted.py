@@ -38,8 +38,9 @@ class Planter:
     """
 
     def __init__(self, index: Index, markup: Markup, folder: Path, seed: int) -> None:
-        self.index, self.markup, self.folder = index, markup, folder
+        self.markup, self.folder = markup, folder
         self.samples = list(index)
+        self._sound = tuple(self.samples)
         self.planted: list[Planted] = []
         self._rng = np.random.default_rng(seed)
         self._order = iter(self._rng.permutation(len(self.samples)).tolist())
@@ -69,13 +70,11 @@ class Planter:
     # ------------------------------------------------------------------------ photos
 
     def _copy(self, kind: str, number: int, make: Callable[[Sample, Path], Sample]) -> None:
-        """Add a copy of a face under another name; every second one in another partition."""
+        """Add a copy of a face under another name; every second one in another split."""
         at = next(self._order)
         sample = make(self.samples[at], self.folder / f"{kind[0]}{number:02d}x{at}q")
         if number % 2:
-            others = [pair for pair in {(s.subset, s.split) for s in self.samples} if pair[1] != sample.split]
-            subset, split = sorted(others)[int(self._rng.integers(len(others)))]
-            sample = replace(sample, subset=subset, split=split)
+            sample = replace(sample, split="val" if sample.split == "train" else "train")
         self.samples.append(sample)
         self.planted.append(Planted(kind, (at + 2, len(self.samples) + 1)))
 
@@ -161,7 +160,7 @@ class Planter:
 
     def _of_another(self, points: Points, sample: Sample) -> Points:
         """The label of another face of the same partition."""
-        same = [other for other in self.index if other.partition == sample.partition and other != sample]
+        same = [other for other in self._sound if other.partition == sample.partition and other != sample]
         return read_pts(same[int(self._rng.integers(len(same)))].landmarks_path)
 
     def _move_box(self, number: int) -> None:

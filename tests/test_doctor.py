@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.doctor import Subject, of_seeds
+from benchmarks.planted import Planter
 from fanlight.cli import main
 from fanlight.data.check import check
 from fanlight.data.index import Index, Sample
@@ -22,7 +24,7 @@ from fanlight.doctor.alike import LOOK_PX, Groups, look_of, neighbours, series_o
 from fanlight.doctor.compare import compare, median_and_error
 from fanlight.doctor.examination import judge
 from fanlight.doctor.points import box_fit, coinciding, extents, outside
-from fanlight.doctor.reading import Measured
+from fanlight.doctor.reading import Measured, measure
 from fanlight.doctor.robust import how_unusual
 from fanlight.doctor.shape import ShapeStatistics, align, misfit, swapped
 from fanlight.errors import InputError
@@ -376,3 +378,38 @@ def test_the_command_writes_a_report_and_suspicions_do_not_fail(
     assert code == 2
     assert "1 of 41 faces cannot be used" in err
     assert "Cannot be used: 1" in (tmp_path / "unusable" / "report.html").read_text()
+
+
+# ---------------------------------------------------------------------------- the benchmark
+
+
+def test_planted_mistakes_are_counted_by_what_finds_them(tmp_path: Path) -> None:
+    predictor = dot_predictor(tmp_path)
+    Index.write(tmp_path / "index.tsv", make_faces(tmp_path / "faces", 60))
+    index = Index.read(tmp_path / "index.tsv")
+    measured = measure(index, predictor.markup, predictor)
+    figures = of_seeds(Subject(index, predictor.markup, predictor, measured), [1, 2], 2)
+    assert {kind: counts["planted"] for kind, counts in figures["recall"].items()} == {
+        **dict.fromkeys(("duplicate", "near-duplicate", "swapped", "shifted", "outside"), 4),
+        **dict.fromkeys(("degenerate", "shape", "other face", "box"), 4),
+    }
+    assert figures["recall"]["duplicate"]["own"] == 4
+    assert figures["recall"]["outside"]["own"] == 4
+    assert figures["findings"]["duplicate"] == {"all": 4, "own": 4}
+    assert all(counts["own"] <= counts["any"] <= counts["planted"] for counts in figures["recall"].values())
+
+
+def test_a_planted_index_names_its_mistakes_by_their_lines(tmp_path: Path) -> None:
+    markup = dot_predictor(tmp_path).markup
+    Index.write(tmp_path / "index.tsv", make_faces(tmp_path / "faces", 20))
+    index = Index.read(tmp_path / "index.tsv")
+    planter = Planter(index, markup, tmp_path / "planted", 0)
+    planted = planter.plant(1)
+    assert len(planted) == 22
+    by_line = dict(zip(planted.line_numbers.tolist(), planted, strict=True))
+    mistakes = {mistake.kind: [by_line[line] for line in mistake.lines] for mistake in planter.planted}
+    one, copied = mistakes["duplicate"]
+    assert one.image_path.read_bytes() == copied.image_path.read_bytes()
+    (swapped_face,) = mistakes["swapped"]
+    true = read_pts(index[list(planted).index(swapped_face)].landmarks_path)
+    np.testing.assert_allclose(read_pts(swapped_face.landmarks_path), true[list(markup.mirror)], atol=1e-3)

@@ -34,7 +34,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Their commands run, or are parsed at least.
 PAGES = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("flow", "markup", "packs", "devices", "convert", "ablation")),
+    *(f"docs/{name}.md" for name in ("flow", "markup", "packs", "devices", "convert", "ablation", "doctor")),
 )
 TINY = (
     *("model.preset=fan1_narrow", "model.features=8", "model.stem_features=4", "model.input_size=64"),
