@@ -85,7 +85,7 @@ def of_seeds(subject: Subject, seeds: Sequence[int], each: int) -> dict[str, Any
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             planter = Planter(subject.index, subject.markup, Path(folder) / "planted", seed)
-            found = examine_planted(subject, planter.plant(each))
+            found = examine_planted(subject, planter.plant(each), planter.planted)
         count_recall(planter.planted, found, recall)
         count_findings(planter.planted, found, known, findings)
     return {
@@ -98,10 +98,9 @@ def of_seeds(subject: Subject, seeds: Sequence[int], each: int) -> dict[str, Any
     }
 
 
-def examine_planted(subject: Subject, planted: Index) -> list[Finding]:
-    """What is found in the copy with mistakes."""
-    old = list(subject.index)
-    changed = [at for at, sample in enumerate(planted) if at >= len(old) or sample != old[at]]
+def examine_planted(subject: Subject, planted: Index, mistakes: Sequence[Planted]) -> list[Finding]:
+    """What is found in the copy with mistakes, each in the last of its lines."""
+    changed = sorted(mistake.lines[-1] - 2 for mistake in mistakes)
     problems = check(planted.take(changed), subject.markup)
     unusable = {changed[problem.position] for problem in problems}
     changed = [at for at in changed if at not in unusable]

@@ -42,7 +42,7 @@ def neighbours(
     """All pairs of faces that look alike, block by block.
 
     What every face has in common is taken away first, and each frequency is scaled by how much it varies over the
-    faces. N * N / 2 products, by matrix multiplication: 100,000 faces take about a minute of one core.
+    faces. N * N / 2 products, in blocks by matrix multiplication.
 
     Args:
         looks: (N, D) of ``look_of``.

@@ -27,7 +27,7 @@ _BATCH = 32  # faces that are in memory at once, twice
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of N faces, about 1.2 KB each for 68 landmarks.
+    """What is known of N faces, about 1.7 KB each for 68 landmarks, 2.8 with what a network finds.
 
     Attributes:
         landmarks: (N, L, 2) of the labels, in image px.
