@@ -275,6 +275,7 @@ class _Training:
         metrics = self._judge()
         self.position.due = False
         self.means.reset()
+        training = self._state()
         if not self.run_folder:
             return
         step = self.position.step
@@ -290,7 +291,7 @@ class _Training:
         }
         self.run_folder.plot(step, {f"val/{name}": value for name, value in metrics.items()})
         self.run_folder.record(row)  # first: a row without its checkpoint is dropped when the run goes on
-        best = self.run_folder.save(self._checkpoint(metrics, self._state()), step)
+        best = self.run_folder.save(self._checkpoint(metrics, training), step)
         self.progress.validated(row, best)
 
     def _judge(self) -> dict[str, float]:
@@ -339,6 +340,7 @@ class _Training:
             raise InputError(f"{error}; when it is there again, {how_to_go_on(self.folder)}") from None
 
     def _state(self) -> dict[str, Any]:
+        """What going on takes; all processes have to ask for it."""
         return {
             **self.learner.state(),
             "step": self.position.step,
