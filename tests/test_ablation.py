@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from fanlight.ablation.jitter import jitter_of
 from fanlight.ablation.judging import network_of, predict_one, predictions_file
 from fanlight.ablation.plan import Ablation, load_ablation
 from fanlight.ablation.render import as_markdown, figure, jitter_figure, verdict
-from fanlight.ablation.speed import faces_per_second
+from fanlight.ablation.runner import carry_out
+from fanlight.ablation.speed import BATCHES, ROUNDS, faces_per_second
 from fanlight.ablation.training import budgeted, network_file, networks, run_folder, train_one
 from fanlight.checkpoint import load_checkpoint
 from fanlight.cli import app
@@ -27,6 +30,8 @@ from fanlight.data.faces import Faces
 from fanlight.data.index import Index
 from fanlight.errors import InputError
 from fanlight.judging.jitter import measure_jitter
+from fanlight.judging.predictions import Predictions, load_predictions
+from fanlight.loss import AlignmentLoss
 from fanlight.metric import Metric, single
 from fanlight.recipe_file import dump_toml
 from painted import make_index
@@ -81,15 +86,27 @@ def write(tmp_path: Path, faces: Index) -> Callable[..., Path]:
     return to
 
 
-def carry_out(ablation: Ablation, faces: Faces, folder: Path) -> dict[tuple[str, int], Any]:
-    found = {}
-    for variant, seed in networks(ablation):
-        if variant.is_trained:
-            train_one(ablation, variant, seed, faces, folder, Diary())
-        for judged in ablation.variants:
-            if judged.source == variant.name:
-                found[judged.name, seed] = predict_one(ablation, judged, seed, faces, folder, "cpu")
-    return found
+class Silent:
+    """Tells nobody how an ablation goes."""
+
+    @contextmanager
+    def training(self, name: str, seed: int, number: int, total: int) -> Iterator[Diary]:
+        yield Diary()
+
+    @contextmanager
+    def looking(self, what: str) -> Iterator[Callable[[int], None]]:
+        yield lambda faces: None
+
+
+def finish(ablation: Ablation, faces: Faces, folder: Path) -> dict[tuple[str, int], Predictions]:
+    """Carry an ablation out; gives what its networks found, from where it is kept."""
+    carry_out(ablation, faces, folder, "cpu", Silent())
+    return {
+        (judged.name, seed): load_predictions(predictions_file(folder, judged, seed))
+        for variant, seed in networks(ablation)
+        for judged in ablation.variants
+        if judged.source == variant.name
+    }
 
 
 def invoke(file: Path, *more: str) -> Result:
@@ -132,7 +149,7 @@ def test_figures_are_those_of_a_plain_recomputation(
     write: Callable[..., Path], faces: Index, tmp_path: Path
 ) -> None:
     ablation = load_ablation(write())
-    found = carry_out(ablation, faces, tmp_path / "out")
+    found = finish(ablation, faces, tmp_path / "out")
     part = compare_variants(ablation, faces, found, bootstrap=200)["dots/val"]
     chosen = faces.select(["dots/val"])
     origin = found["plain", 3].origin
@@ -169,12 +186,12 @@ def test_an_interrupted_ablation_goes_on_and_ends_like_another(
     write: Callable[..., Path], faces: Index, tmp_path: Path
 ) -> None:
     ablation = load_ablation(write((SHARED + VARIANTS).replace("images = 20", "images = 48")))
-    carry_out(ablation, faces, tmp_path / "whole")
+    finish(ablation, faces, tmp_path / "whole")
     first, second = ablation.trained
     train_one(ablation, first, 3, faces, tmp_path / "cut", Diary())
     with pytest.raises(KeyboardInterrupt):
         train_one(ablation, second, 3, faces, tmp_path / "cut", Interrupted())
-    carry_out(ablation, faces, tmp_path / "cut")
+    finish(ablation, faces, tmp_path / "cut")
     for variant, seed in networks(ablation):
         one, other = (final_weights(run_folder(tmp_path / d, variant, seed)) for d in ("whole", "cut"))
         assert all(torch.equal(one[name], other[name]) for name in one)
@@ -184,15 +201,49 @@ def test_what_is_done_is_not_done_again(write: Callable[..., Path], faces: Index
     file = write()
     first = invoke(file, "--device", "cpu")
     assert first.exit_code == 0, first.output
-    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.ckpt")}
+
+    def kept() -> dict[Path, int]:
+        files = [*(tmp_path / "out").rglob("*.ckpt"), *(tmp_path / "out" / "predictions").iterdir()]
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    before = kept()
+    assert len(before) > 10
     again = invoke(file, "--device", "cpu")
-    assert again.exit_code == 0, again.output
-    assert kept == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.ckpt")}
-    assert again.stdout == first.stdout
+    assert (again.exit_code, again.stdout) == (0, first.stdout)
+    assert kept() == before
     file.write_text(file.read_text().replace('kind = "argmax"', 'kind = "quarter"'))
     assert (
         invoke(file, "--device", "cpu").stdout != first.stdout
     )  # decoded anew, not taken from what was kept
+    changed = {path.name for path, time in kept().items() if before[path] != time}
+    assert changed == {"peak-seed3.npz", "peak-seed5.npz"}
+
+
+@pytest.mark.parametrize("change", ["another network", "more faces", "damaged"])
+def test_kept_predictions_are_taken_for_what_they_are_only(
+    write: Callable[..., Path], faces: Index, tmp_path: Path, change: str
+) -> None:
+    text = (
+        (SHARED + VARIANTS).replace("seeds = [3, 5]", "seeds = [3]").replace('["dots/val"]', '["dots/test"]')
+    )
+    lines = Path(faces.where).read_text().splitlines(keepends=True)
+    three = [line.replace("\tval\t", "\ttest\t", 1) for line in lines if "\tval\t" in line][:3]
+    (tmp_path / "more.tsv").write_text("".join(lines + three))
+    index = Index.read(tmp_path / "more.tsv")
+    ablation = load_ablation(write(text), index=index.where)
+    before = finish(ablation, index, tmp_path / "out")["peak", 3].found.plain
+    if change == "damaged":
+        kept = predictions_file(tmp_path / "out", ablation.variants[2], 3)
+        kept.write_bytes(kept.read_bytes()[:100])
+    elif change == "more faces":
+        text = text.replace('["dots/test"]', '["dots/test", "dots/val"]')
+    else:
+        text = text.replace('of = "mse"', 'of = "plain"')
+    after = finish(load_ablation(write(text), index=index.where), index, tmp_path / "out")[
+        "peak", 3
+    ].found.plain
+    assert len(after) == (10 if change == "more faces" else 3)
+    assert np.array_equal(after, before) == (change == "damaged")
 
 
 def test_the_command_leaves_a_table_figures_and_a_plot(write: Callable[..., Path], tmp_path: Path) -> None:
@@ -228,7 +279,7 @@ def test_a_given_network_is_judged_and_nothing_is_trained(
     write: Callable[..., Path], faces: Index, tmp_path: Path
 ) -> None:
     ablation = load_ablation(write(SHARED + "[variant.plain]\n"))
-    carry_out(ablation, faces, tmp_path / "out")
+    finish(ablation, faces, tmp_path / "out")
     checkpoint = network_file(tmp_path / "out", ablation.variants[0], 3)
     text = SHARED.replace('recipe = "shared.toml"', "").replace("images = 20", "")
     text += f'[variant.given]\ncheckpoint = "{checkpoint}"\n'
@@ -238,7 +289,7 @@ def test_a_given_network_is_judged_and_nothing_is_trained(
     with pytest.raises(InputError, match="--index"):
         load_ablation(file)
     given = load_ablation(file, index=faces.where)
-    found = carry_out(given, faces, tmp_path / "again")
+    found = finish(given, faces, tmp_path / "again")
     assert sorted(found) == [("given", 3), ("peak", 3)]
     before = compare_variants(ablation, faces, {("plain", 3): found["given", 3]})
     after = compare_variants(given, faces, found)
@@ -255,9 +306,9 @@ def test_kept_predictions_of_other_weights_are_made_anew(
     before = predict_one(ablation, plain, 3, faces, folder, "cpu")
     train_one(ablation, plain, 5, faces, folder, Diary())
     kept = predictions_file(folder, plain, 3)
-    other = network_file(folder, plain, 5).read_bytes()
-    network_file(folder, plain, 3).write_bytes(other)
-    assert network_file(folder, plain, 3).stat().st_mtime_ns >= kept.stat().st_mtime_ns
+    network_file(folder, plain, 5).replace(network_file(folder, plain, 3))
+    os.utime(network_file(folder, plain, 3), (0, 0))  # older than what was predicted
+    assert kept.exists()
     after = predict_one(ablation, plain, 3, faces, folder, "cpu")
     assert not np.array_equal(before.found.plain, after.found.plain)
 
@@ -274,13 +325,18 @@ def test_kept_predictions_of_other_weights_are_made_anew(
         (('"auc_box_0.07"', '"auc_box"'), "needs a threshold|is no metric"),
         (("loss.distance = 0", "loss.distanse = 0"), r"variant mse.*loss\.distanse.*did you mean distance"),
         (("decoder.kind", "loss.distance"), "variant.peak: loss: nothing is trained, so only decoder can differ"),
-        (("decoder.kind", "decoder.kid"), "variant peak: decoder: unknown setting"),
-        (('"argmax"', '"argmin"'), "variant peak: decoder"),
+        (("decoder.kind", "decoder.kid"), r"variant peak.*decoder\.kid: unknown setting; known are kind"),
+        (('"argmax"', '"argmin"'), "variant peak.*decoder.*argmin"),
         (('of = "mse"', 'of = "peak"'), "no variant with networks of its own"),
         (('of = "mse"', 'of = "mse"\ncheckpoint = "small"'), "of and checkpoint both"),
         (('old = "peak"', 'old = "peek"'), "claim.peak: 'peek' is no variant"),
         (("[variant.peak]", '[variant."a/b"]'), "'a/b': a name has letters"),
         (("title = \"Two ways\"", ""), "title: missing"),
+        (("loss.distance = 0", "train.seed = 9"), r"variant\.mse: train\.seed: the same for all variants"),
+        (("loss.distance = 0", 'data.index = "x.tsv"'), r"data\.index: the same for all variants"),
+        (('decoder.kind = "argmax"', 'decoder = "argmax"'), r"variant peak:.*decoder"),
+        (('decoder.kind = "argmax"', "decoder.gamma = true"), r"variant peak:.*decoder\.gamma"),
+        (('"nme_box"', '"nme_interpupil"'), "metrics nme_interpupil: not possible with the mark-up"),
         (("[variant.plain]", "[variant.plain"), "cannot read the ablation"),
     ],
 )  # fmt: skip
@@ -313,11 +369,21 @@ def test_a_claim_holds_on_every_seed_and_for_other_faces(
     assert verdict(estimate, Metric.parse("nme_box")) == opposite
 
 
-def test_loaders_are_timed(write: Callable[..., Path], faces: Index) -> None:
+def test_loaders_are_timed(write: Callable[..., Path], faces: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     ablation = load_ablation(write(SHARED + "[variant.plain]\n[variant.warped]\nloss.warped = true\n"))
+    made: list[bool] = []
+    targets = AlignmentLoss.targets
+
+    def counted(loss: AlignmentLoss, *given: Any) -> Any:
+        made.append(loss.options.warped)
+        assert given[2] is not None
+        return targets(loss, *given)
+
+    monkeypatch.setattr(AlignmentLoss, "targets", counted)
     rates = faces_per_second(ablation.trained, faces)
     assert list(rates) == ["plain", "warped"]
     assert all(rate > 0 for rate in rates.values())
+    assert made.count(True) == made.count(False) == BATCHES * (ROUNDS + 1)
 
 
 def test_last_checkpoint_is_judged_not_the_best(
@@ -340,12 +406,34 @@ def test_the_example_of_the_page_can_be_read(write: Callable[..., Path]) -> None
     ]
 
 
-@pytest.mark.parametrize(
-    "file", sorted((REPOSITORY / "ablations").glob("*_claims.toml")), ids=lambda f: f.stem
-)
-def test_shipped_ablations_can_be_read(file: Path) -> None:
-    ablation = load_ablation(file)
+@pytest.mark.parametrize("name", ["faces68_claims", "faces68_jitter"])
+def test_shipped_ablations_can_be_read(name: str) -> None:
+    ablation = load_ablation(REPOSITORY / "ablations" / f"{name}.toml", index="faces.tsv")
     assert len(ablation.settings.seeds) >= 3
+    assert bool(ablation.trained) == (name == "faces68_claims")
+    assert ablation.settings.jitter
+
+
+@pytest.mark.parametrize(("images", "batch"), [(3, 4), (40, 17)])
+def test_a_batch_that_nothing_fills_is_told_before_anything_is_trained(
+    write: Callable[..., Path], tmp_path: Path, images: int, batch: int
+) -> None:
+    file = write((SHARED + "[variant.plain]\n").replace("images = 20", f"images = {images}"))
+    with pytest.raises(
+        InputError, match=f"variant plain: train.batch_size = {batch} is more than the 16 faces"
+    ):
+        CliRunner().invoke(
+            app,
+            ["ablate", str(file), "--out", str(tmp_path / "out"), "--set", f"train.batch_size={batch}"],
+            catch_exceptions=False,
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_that_fails_is_named(write: Callable[..., Path], faces: Index, tmp_path: Path) -> None:
+    ablation = load_ablation(write(SHARED + '[variant.wild]\noptimiser.name = "sgd"\noptimiser.lr = 1e30\n'))
+    with pytest.raises(InputError, match=r"(?s)wild, seed 3: .*no longer a number.*needs another --out"):
+        finish(ablation, faces, tmp_path / "out")
 
 
 def test_photos_are_moved_where_that_is_asked_for(write: Callable[..., Path], tmp_path: Path) -> None:
@@ -369,7 +457,7 @@ def test_a_face_jitters_by_the_mean_over_the_seeds(
     write: Callable[..., Path], faces: Index, tmp_path: Path
 ) -> None:
     ablation = load_ablation(write(SHARED + "[jitter]\nfaces = 2\nsteps.count = 12\n[variant.plain]\n"))
-    carry_out(ablation, faces, tmp_path)
+    finish(ablation, faces, tmp_path)
     (plain,) = ablation.variants
     asked = ablation.settings.jitter
     assert asked is not None
@@ -381,3 +469,18 @@ def test_a_face_jitters_by_the_mean_over_the_seeds(
     ]  # fmt: skip
     found = jitter_of(ablation, faces, tmp_path, "cpu")["dots/val"]["variants"]["plain"]["found"]
     assert found["jitter_px"]["value"] == pytest.approx(np.mean(alone))
+
+
+@pytest.mark.parametrize("name", ["faces68_claims", "faces68_jitter"])
+def test_the_page_has_the_results_of_the_shipped_ablations(name: str) -> None:
+    results = json.loads((REPOSITORY / "ablations" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    settings = load_ablation(REPOSITORY / "ablations" / f"{name}.toml", index="faces.tsv").settings
+    assert results["title"] == settings.title
+    assert {name: row["title"] for name, row in results["variants"].items()} == {
+        name: variant.title for name, variant in settings.variant.items()
+    }
+    assert {name: row["title"] for name, row in results["claims"].items()} == {
+        name: claim.title for name, claim in settings.claim.items()
+    }
+    page = (REPOSITORY / "docs" / "ablation.md").read_text(encoding="utf-8")
+    assert re.sub("^#", "###", as_markdown(results), flags=re.MULTILINE) in page

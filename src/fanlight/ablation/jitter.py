@@ -64,5 +64,8 @@ def _mean(by_seed: Sequence[Measured]) -> Measured:
 
 
 def _mean_trembling(by_seed: Sequence[Trembling]) -> Trembling:
-    deviations, jitters = ([getattr(one, name) for one in by_seed] for name in ("deviation_px", "jitter_px"))
-    return Trembling(np.mean(deviations, axis=0), np.mean(jitters, axis=0), by_seed[0].sizes_px)
+    return Trembling(
+        deviation_px=np.mean([one.deviation_px for one in by_seed], axis=0),
+        jitter_px=np.mean([one.jitter_px for one in by_seed], axis=0),
+        sizes_px=by_seed[0].sizes_px,
+    )

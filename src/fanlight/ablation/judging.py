@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -12,6 +14,7 @@ from fanlight.ablation.training import network_file
 from fanlight.checkpoint import load_checkpoint
 from fanlight.data.faces import Faces
 from fanlight.device import resolve_device
+from fanlight.errors import InputError
 from fanlight.judging.evaluate import origin_of, predict_partitions
 from fanlight.judging.predictions import Predictions, load_predictions, save_predictions
 from fanlight.network import TorchNetwork
@@ -44,14 +47,20 @@ def predict_one(
         progress: called with the number of faces after each batch.
 
     Raises:
-        InputError: the checkpoint, the faces or the kept predictions cannot be used.
+        InputError: the checkpoint or the faces cannot be used.
     """
     path, checkpoint = predictions_file(folder, variant, seed), network_file(folder, variant, seed)
-    made_by = {"decoder": json.dumps(asdict(variant.decoder)), "flip": str(ablation.settings.flip)}
-    if path.exists() and path.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns:
-        kept = load_predictions(path)
-        if dict(kept.origin.facts) == made_by and kept.index_sha256 == faces.sha256:
-            return kept
+    made_by = {
+        "network": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "decoder": json.dumps(asdict(variant.decoder)),
+        "flip": str(ablation.settings.flip),
+        "judged": json.dumps(ablation.settings.judge),
+    }
+    if path.exists():
+        with contextlib.suppress(InputError):  # a damaged file is made anew
+            kept = load_predictions(path)
+            if dict(kept.origin.facts) == made_by and kept.index_sha256 == faces.sha256:
+                return kept
     predictor = Predictor(network_of(variant, checkpoint, device))
     found = predict_partitions(
         predictor,

@@ -1,9 +1,17 @@
-"""An ablation's figures as a table for people, in Markdown, and as a plot."""
+"""An ablation's figures as a table for people, in Markdown, and as plots.
+
+The figures are those of ``ablation.json``: ``title``, ``seeds``, ``images``, ``minutes``, ``flip``, ``metrics``,
+the index's SHA-256 and versions; ``variants`` and ``claims`` by name, with titles, changes and ``loader`` in faces
+a second; ``partitions`` as ``compare_variants`` gives them, in fractions; ``jitter`` as ``jitter_of`` does, in px
+of the crop and in percent.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fanlight.metric import Metric
 
@@ -11,15 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+EXTRA = {"loader": "faces/s, loader with heatmaps"}  # figures of a variant that no partition changes
 GOOD, BAD, OPEN, DOT = "#2a9d76", "#c44b4b", "#808080", "#3b82c4"
 
 
 def as_markdown(results: Mapping[str, Any]) -> str:
-    """What ``fanlight ablate`` prints and keeps: for each partition the variants, then the claims.
-
-    Args:
-        results: what ``fanlight ablate`` keeps in ``ablation.json``.
-    """
+    """The table that ``fanlight ablate`` prints: for each partition the variants, then the claims."""
     metrics = [Metric.parse(key) for key in results["metrics"]]
     parts = [f"# {results['title']}", _budget(results)]
     for name, part in results["partitions"].items():
@@ -28,7 +33,7 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         if part["claims"]:
             parts.append(_claims(results, part, metrics))
     for name, part in results["jitter"].items():
-        parts.append(f"## Jitter, {name}, {part['faces']} faces moved by sub-pixel steps")
+        parts.append(f"## Jitter, {name}, {part['faces']} faces moved by sub-pixel steps, not mirrored")
         parts.append(_jitter(results, part))
     return "\n\n".join(parts) + "\n"
 
@@ -61,7 +66,7 @@ def _claims(results: Mapping[str, Any], part: Mapping[str, Any], metrics: Sequen
     seeds = max(len(estimates[head.key]["seeds"]) for estimates in part["claims"].values())
     for name, estimates in part["claims"].items():
         first = estimates[head.key]
-        cells = [_difference(estimates[metric.key]) for metric in metrics]
+        cells = [_interval(estimates[metric.key], "+.2f", 100) for metric in metrics]
         if seeds > 1:
             cells.append(" ".join(f"{100 * value:+.2f}" for value in first["seeds"]))
         rows.append([results["claims"][name]["title"], *cells, verdict(first, head)])
@@ -77,22 +82,19 @@ def _jitter(results: Mapping[str, Any], part: Mapping[str, Any]) -> str:
         rows.append(
             [
                 results["variants"][name]["title"],
-                _interval(found["deviation_px"]),
-                _interval(found["jitter_px"]),
-                _interval(difference["jitter_px"], "+") if rows else "",
-                f"{ideal['jitter_px']['value']:.3f}",
-                _interval(found["jitter_percent"]),
+                _interval(found["deviation_px"], ".3f"),
+                _interval(found["jitter_px"], ".3f"),
+                " / ".join(f"{ideal[key]['value']:.3f}" for key in ("deviation_px", "jitter_px")),
+                _interval(found["jitter_percent"], ".3f"),
+                _interval(difference["jitter_percent"], "+.3f") if rows else "",
             ]
         )
     first = next(iter(results["variants"].values()))["title"]
     heads = [
-        *("variant", "deviation, px", "jitter, px"),
-        *(f"jitter less that of {first}, px", "jitter of ideal heatmaps, px", "jitter, % of the face"),
+        *("variant", "deviation, crop px", "jitter, crop px", "both of ideal heatmaps"),
+        *("jitter, % of the face", f"less that of {first}"),
     ]
     return _table(heads, rows)
-
-
-EXTRA = {"loader": "faces/s, loader with heatmaps"}  # figures of a variant that no partition changes
 
 
 def verdict(estimate: Mapping[str, Any], metric: Metric) -> str:
@@ -176,29 +178,20 @@ def _draw(axes: Axes, row: int, estimate: Mapping[str, Any], metric: Metric, dif
 
 
 def _value(estimate: Mapping[str, Any]) -> str:
-    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
-    spread = f" ± {100 * _deviation(estimate['seeds']):.2f}" if len(estimate["seeds"]) > 1 else ""
-    return f"{value:.2f}{spread} [{low:.2f}, {high:.2f}]"
+    """``52.3 ± 0.4 [50.1, 54.2]``, in percent."""
+    value, interval = _interval(estimate, ".2f", 100).split(" ", 1)
+    seeds = 100 * np.array(estimate["seeds"])
+    return f"{value} ± {seeds.std(ddof=1):.2f} {interval}" if len(seeds) > 1 else f"{value} {interval}"
 
 
-def _interval(estimate: Mapping[str, Any], sign: str = "") -> str:
-    value, low, high = (format(estimate[key], f"{sign}.3f") for key in ("value", "low", "high"))
+def _interval(estimate: Mapping[str, Any], form: str, times: float = 1) -> str:
+    """``1.5 [1.2, 1.8]``."""
+    value, low, high = (format(times * estimate[key], form) for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
-
-
-def _difference(estimate: Mapping[str, Any]) -> str:
-    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
-    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:.0f}"
-
-
-def _deviation(values: Sequence[float]) -> float:
-    """Sample standard deviation."""
-    mean = sum(values) / len(values)
-    return float((sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

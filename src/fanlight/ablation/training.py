@@ -53,7 +53,12 @@ def train_one(
     if goes_on:
         _check_same(run, recipe)
     chosen = faces.select([*recipe.data.train, *recipe.data.val])
-    train(recipe, chosen, run, progress, resume=goes_on)
+    try:
+        train(recipe, chosen, run, progress, resume=goes_on)
+    except InputError as error:
+        raise InputError(
+            f"{variant.name}, seed {seed}: {error}. In an ablation a changed recipe needs another --out"
+        ) from None
 
 
 def budgeted(ablation: Ablation, variant: Variant, seed: int, faces: Faces) -> Recipe:
@@ -61,6 +66,9 @@ def budgeted(ablation: Ablation, variant: Variant, seed: int, faces: Faces) -> R
 
     A budget of images ends after as many optimiser steps as they fill, and one of minutes when these are over;
     the schedule ends with it either way.
+
+    Raises:
+        InputError: the budget or an epoch does not fill a batch.
     """
     recipe, settings = variant.recipe, ablation.settings
     if recipe is None:
@@ -72,8 +80,13 @@ def budgeted(ablation: Ablation, variant: Variant, seed: int, faces: Faces) -> R
     else:
         counts = faces.select(recipe.data.train).partitions()
         epoch = sum(count * recipe.data.repeat.get(name, 1) for name, count in counts.items())
-        steps = settings.images // recipe.train.batch_size
-        train_settings |= {"max_minutes": 0.0, "epochs": steps / (epoch // recipe.train.batch_size)}
+        batch = recipe.train.batch_size
+        if min(epoch, settings.images) < batch:
+            raise InputError(
+                f"variant {variant.name}: train.batch_size = {batch} is more than the {epoch} faces of an epoch "
+                f"or the {settings.images} images of the budget: take a smaller one"
+            )
+        train_settings |= {"max_minutes": 0.0, "epochs": settings.images // batch / (epoch // batch)}
         schedule = {"clock": "epochs"}
     return recipe.model_copy(
         update={

@@ -94,8 +94,8 @@ def convert(path: str | PathLike[str], unseen: Unseen | None = None, trust: bool
     """Make a checkpoint of a file of weights.
 
     Its decoder is the plain centroid of ibug.face_alignment, with which its networks were trained, so that
-    landmarks are that package's, moved by the offset. A file that ``fanlight export --format ibug`` wrote becomes
-    the checkpoint that it was made from.
+    landmarks are that package's, moved by the offset. A file that ``fanlight export --format ibug`` wrote gives
+    the network that it was made from, used in the same way.
 
     Args:
         path: a state dict, a TorchScript archive, or a checkpoint of the public FAN training code, of which the

@@ -24,8 +24,8 @@ def export_ibug(checkpoint: Checkpoint, path: str | PathLike[str], faces: Exampl
     """Write a network's weights as a state dict for ``FANPredictor`` of ibug.face_alignment.
 
     The tensors already have that package's names; its settings are given in the notes, because it reads none from
-    the file. ``fanlight.convert`` does: it makes the same checkpoint of the file again. What the package does
-    differently, and no file can change:
+    the file. ``fanlight.convert`` does: it makes the same network of the file again, to be used in the same way.
+    What the package does differently, and no file can change:
 
     - Its crop is rounded to whole source pixels and 1 px larger, and shrunk without a low-pass filter.
     - Its decoder takes the plain centroid over a disc (our ``border = "cut"``), which is pulled inwards near the
