@@ -396,7 +396,7 @@ def test_a_plain_pickle_with_code_is_not_run(tmp_path: Path) -> None:
     marker = tmp_path / "was_run"
     for protocol in (0, 2, 4, 5):
         (tmp_path / "evil.pth").write_bytes(pickle.dumps(Malicious(marker), protocol))
-        with pytest.raises(InputError, match=r"evil\.pth: not "):
+        with pytest.raises(InputError, match=r"evil\.pth: not read: it asks for (posix|os|nt)\.system"):
             convert(tmp_path / "evil.pth", UNSEEN)
     assert not marker.exists()
 

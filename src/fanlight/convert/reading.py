@@ -10,9 +10,11 @@ what rebuilds tensors. Two kinds of file need more than that, and get it from cl
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,17 +92,18 @@ def _load(path: Path, trust: bool) -> Any:
             if _is_torchscript(path):
                 source, names = _without_code(path)
                 inert += names
-        with torch.serialization.safe_globals(inert):
+        with torch.serialization.safe_globals(inert), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong with a file is told below
             return torch.load(source, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except Exception as error:  # of any type: the bytes are anyone's
-        asked = re.search(r"GLOBAL (\S+)|unrecognized function (<.*?>)", str(error))
+        asked = _asked(path, error)
         if asked is None:
             raise _unreadable(path, error) from None
         if not trust:
             raise InputError(
-                f"{path}: not read: it asks for {asked[1] or asked[2]}, which is neither a tensor nor a "
+                f"{path}: not read: it asks for {asked}, which is neither a tensor nor a "
                 "plain value, so that loading it would run code of the file's choice; if you know who made it, "
                 "and trust them with this machine, add --trust"
             ) from None
@@ -108,6 +111,21 @@ def _load(path: Path, trust: bool) -> Any:
         return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # of any type: it is anyone's code
         raise _unreadable(path, error) from None
+
+
+def _asked(path: Path, error: Exception) -> str | None:
+    """What a pickle asks for that weights do not need, by PyTorch's words or by its steps, none of which is taken."""
+    named = re.search(r"GLOBAL (\S+)|unrecognized function (<.*?>)", str(error))
+    if named:
+        return named[1] or named[2]
+    with path.open("rb") as file, contextlib.suppress(Exception):  # the bytes are anyone's
+        texts: list[str] = []
+        for step, given, _ in pickletools.genops(file):
+            if step.name == "STACK_GLOBAL":  # of later pickles: its name lies in the two texts before
+                return ".".join(texts[-2:])
+            if isinstance(given, str):
+                texts.append(given)
+    return None
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
