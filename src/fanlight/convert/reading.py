@@ -114,7 +114,7 @@ def _load(path: Path, trust: bool) -> Any:
 
 
 def _asked(path: Path, error: Exception) -> str | None:
-    """What a pickle asks for that weights do not need, by PyTorch's words or by its steps, none of which is taken."""
+    """What a pickle asks for that weights do not need: in PyTorch's words, or read from its steps, none taken."""
     named = re.search(r"GLOBAL (\S+)|unrecognized function (<.*?>)", str(error))
     if named:
         return named[1] or named[2]
