@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -216,8 +217,10 @@ def test_a_killed_process_ends_the_run_which_goes_on_with_any_number(
 
 
 # Stand-ins for SLURM's programs: two machines, both of them this one.
-SRUN = '"$@" & "$@" & wait -n && wait -n'
-SCONTROL = "echo localhost; echo another"
+SRUN = (
+    """trap 'kill -TERM $ONE $OTHER; wait; exit 1' TERM; "$@" & ONE=$!; "$@" & OTHER=$!; wait -n && wait -n"""
+)
+SCONTROL = 'if [ $1 = requeue ]; then touch "requeued-$2"; else echo localhost; echo another; fi'
 TORCHRUN = f'exec "{sys.executable}" -m torch.distributed.run "$@"'
 
 
@@ -252,3 +255,21 @@ def test_the_script_for_slurm_trains_and_goes_on(data: Index, tmp_path: Path) ->
         assert job.returncode == 0, job.stderr
         assert words in job.stderr
         assert job.stdout.count("all epochs are done") == 1
+    assert not (tmp_path / "requeued-7").exists()
+
+    settings = tmp_path / "runs" / "300w" / "recipe.toml"
+    settings.write_text(settings.read_text().replace("epochs = 1.0", "epochs = 100000.0"))
+    stopped = subprocess.Popen(
+        ["bash", "train.sbatch"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    rows = tmp_path / "runs" / "300w" / "metrics.csv"
+    while rows.read_text().count("\n") < 6 and stopped.poll() is None:
+        time.sleep(0.2)
+    stopped.send_signal(signal.SIGTERM)
+    _, told = stopped.communicate(timeout=500)
+    assert stopped.returncode != 0
+    said = re.search(r"stopped after step (\d+), which is saved; go on .* --resume runs/300w", told)
+    assert said, told
+    state = load_checkpoint(tmp_path / "runs" / "300w" / "checkpoints" / "last.ckpt").training
+    assert state["step"] == int(said[1])
+    assert (tmp_path / "requeued-7").exists()
