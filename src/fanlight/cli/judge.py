@@ -29,8 +29,8 @@ Normalisers = Annotated[
     typer.Option(
         "--normaliser",
         metavar="NAME",
-        help="Also give metrics by this length: box, interocular, interpupil, diagonal (of the box) or height "
-        "(of the box); may be repeated.",
+        help="Also give metrics by this length: box, interocular, interpupil, box_diagonal or box_height; may be "
+        "repeated.",
     ),
 ]
 Thresholds = Annotated[
@@ -94,7 +94,7 @@ def asked_metrics(
 
     lengths = [SHORT.get(name, name) for name in normalisers or ()]
     problems = [
-        f"--normaliser {name}: give one of box, interocular, interpupil, {', '.join(SHORT)}"
+        f"--normaliser {name}: give one of {', '.join(NORMALISERS)}"
         for name in lengths
         if name not in NORMALISERS
     ]
