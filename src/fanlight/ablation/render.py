@@ -2,7 +2,7 @@
 
 The figures are those of ``ablation.json``: ``title``, ``seeds``, ``images``, ``minutes``, ``flip``, ``metrics``,
 the index's SHA-256 and versions; ``variants`` and ``claims`` by name, with titles, changes and ``loader`` in faces
-a second; ``partitions`` as ``compare_variants`` gives them, in fractions; ``jitter`` as ``jitter_of`` does, in px
+a core second; ``partitions`` as ``compare_variants`` gives them, in fractions; ``jitter`` as ``jitter_of`` does, in px
 of the crop and in percent.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-EXTRA = {"loader": "faces/s, loader with heatmaps"}  # figures of a variant that no partition changes
+EXTRA = {"loader": "faces a core second, with heatmaps"}  # figures of a variant that no partition changes
 GOOD, BAD, OPEN, DOT = "#2a9d76", "#c44b4b", "#808080", "#3b82c4"
 
 

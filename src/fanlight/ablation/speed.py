@@ -1,4 +1,4 @@
-"""How many faces a second a variant's loader makes ready, target heatmaps included."""
+"""How many faces a variant's loader makes ready in a second of one core, target heatmaps included."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ ROUNDS, BATCHES = 9, 8
 def faces_per_second(variants: Sequence[Variant], faces: Faces) -> Mapping[str, float]:
     """Time the variants' training batches with their target heatmaps, on one process of the CPU.
 
-    The variants take turns, so that what else the machine does meets all of them alike.
+    The variants take turns, and time on the processor counts, so that what else the machine does disturbs little.
 
     Args:
         variants: trained ones.
         faces: the index.
 
     Returns:
-        By variant, the faces a second in the middle one of ``ROUNDS`` rounds.
+        By variant, the faces a second of processor time in the middle one of ``ROUNDS`` rounds.
     """
     streams = {variant.name: _prepared(variant.recipe, faces) for variant in variants if variant.recipe}
     seconds: dict[str, list[float]] = {name: [] for name in streams}
     for _ in range(ROUNDS + 1):  # the first round opens files and fills caches
         for name, stream in streams.items():
-            begin = time.perf_counter()
+            begin = time.process_time()
             count = sum(next(stream) for _ in range(BATCHES))
-            seconds[name].append((time.perf_counter() - begin) / count)
+            seconds[name].append((time.process_time() - begin) / count)
     return {name: float(1 / np.median(taken[1:])) for name, taken in seconds.items()}
 
 
