@@ -2,8 +2,8 @@
 
 The figures are those of ``ablation.json``: ``title``, ``seeds``, ``images``, ``minutes``, ``flip``, ``metrics``,
 the index's SHA-256 and versions; ``variants`` and ``claims`` by name, with titles, changes and ``loader`` in faces
-a core second; ``partitions`` as ``compare_variants`` gives them, in fractions; ``jitter`` as ``jitter_of`` does, in px
-of the crop and in percent.
+a second of one core; ``partitions`` as ``compare_variants`` gives them, in fractions; ``jitter`` as ``jitter_of``
+does, in px of the crop and in percent.
 """
 
 from __future__ import annotations
