@@ -222,6 +222,35 @@ def test_a_changed_weight_is_noticed(saved: Path) -> None:
         load_checkpoint(saved)
 
 
+def _content(path: Path) -> dict[str, Any]:
+    """What a checkpoint of an older version would hold: no SHA-256."""
+    content: dict[str, Any] = torch.load(path, weights_only=True)
+    del content["sha256"]
+    return content
+
+
+def test_whatever_was_put_together_anew_is_noticed(saved: Path) -> None:
+    """Archives whose sums are right, and whose values are not those saved; without a SHA-256, one loads."""
+    content = torch.load(saved, weights_only=True)
+    weights = content["weights"]
+    turned = weights["conv1.weight"].transpose(2, 3)
+    changes: dict[str, dict[str, Any]] = {
+        "a value": {"metrics": {"nme_box": 0.0124}},
+        "a type": {"offset_image": [0.5, 0.25]},
+        "an order": {"weights": dict(reversed(weights.items()))},
+        "a name": {"weights": {("x" if name == "bn1.bias" else name): v for name, v in weights.items()}},
+        "a view": {"weights": {**weights, "conv1.weight": turned}},
+        "a bit": {"weights": {**weights, "bn1.weight": weights["bn1.weight"].nextafter(torch.tensor(2.0))}},
+    }
+    for change in changes.values():
+        saved.write_bytes(archived({**content, **change}))
+        with pytest.raises(InputError, match=r"a\.ckpt: damaged \(its SHA-256"):
+            load_checkpoint(saved)
+    del content["sha256"]
+    saved.write_bytes(archived(content))
+    assert load_checkpoint(saved).metrics == {"nme_box": 0.0123}
+
+
 NAMES = (
     "options",
     "weights",
@@ -238,7 +267,7 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_or_odd_entries_are_refused(saved: Path, name: str) -> None:
-    content = torch.load(saved, weights_only=True)
+    content = _content(saved)
     variants = [{key: value for key, value in content.items() if key != name}]
     variants += [{**content, name: odd} for odd in (None, 3, "text", [1, 2, 3])]
     for variant in variants:
@@ -248,7 +277,7 @@ def test_missing_or_odd_entries_are_refused(saved: Path, name: str) -> None:
 
 
 def test_another_format_is_refused(saved: Path) -> None:
-    saved.write_bytes(archived({**torch.load(saved, weights_only=True), "format": "fanlight-checkpoint-9"}))
+    saved.write_bytes(archived({**_content(saved), "format": "fanlight-checkpoint-9"}))
     with pytest.raises(InputError, match=f"not a checkpoint of fanlight .format {FORMAT}."):
         load_checkpoint(saved)
 

@@ -16,7 +16,8 @@ PACKAGE = SOURCE / "fanlight"
 # place, such as data.synthetic, may order its own modules as it likes.
 LAYERS = (
     # conventions, and what everything reads
-    "errors durable geometry crop_fit markup_file markup projection augment_settings image_header image photos",
+    "errors durable digest geometry crop_fit markup_file markup projection augment_settings",
+    "image_header image photos",
     # the parts of the method
     "model heatmap loss adversarial distance resample metric draw plot",
     # what feeds training

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fanlight.digest import sha256_of
 from fanlight.durable import writing_whole
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule
@@ -112,6 +113,7 @@ def save_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint) -> Path:
     content["crops"] = {name: asdict(rule) for name, rule in checkpoint.crops.items()}
     content |= {"format": FORMAT, "markup": checkpoint.markup.to_dict(), "weights": dict(checkpoint.weights)}
     content |= {name: dict(content[name]) for name in ("recipe", "metrics", "provenance", "training")}
+    content["sha256"] = sha256_of(content)
     with writing_whole(path) as file:
         torch.save(content, file)
     return path
@@ -140,22 +142,7 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         InputError: the file is missing, damaged, or not a checkpoint of fanlight.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such checkpoint")
-    try:
-        check_sums(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
-    except Exception as error:  # of any type: the bytes are anyone's
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path}: not a checkpoint that can be loaded safely ({reason}): give a .ckpt that fanlight wrote"
-        ) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(
-            f"{path}: not a checkpoint of fanlight (format {FORMAT}): give a .ckpt that fanlight wrote"
-        )
+    content = _read(path)
     try:
         offset_x, offset_y = content["offset_image"]
         return Checkpoint(
@@ -170,3 +157,30 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: a damaged checkpoint, or one of a newer fanlight: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a checkpoint's file holds, as it was saved."""
+    if not path.exists():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        check_sums(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        saved = content.pop("sha256", None) if isinstance(content, dict) else None
+        is_whole = saved is None or saved == sha256_of(content)  # older versions saved none
+    except InputError:
+        raise
+    except Exception as error:  # of any type: the bytes are anyone's
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path}: not a checkpoint that can be loaded safely ({reason}): give a .ckpt that fanlight wrote"
+        ) from None
+    if not is_whole:
+        raise InputError(
+            f"{path}: damaged (its SHA-256 is not the one it was saved with): copy it again, or make it anew"
+        )
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: not a checkpoint of fanlight (format {FORMAT}): give a .ckpt that fanlight wrote"
+        )
+    return content
