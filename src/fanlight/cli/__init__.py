@@ -6,7 +6,6 @@ import os
 import sys
 
 import typer
-from rich.markup import escape
 
 from fanlight import __version__
 from fanlight.cli import (
@@ -22,7 +21,7 @@ from fanlight.cli import (
     serve,
     train,
 )
-from fanlight.cli.console import err, out
+from fanlight.cli.console import err, out, print_titled
 from fanlight.errors import InputError
 
 app = typer.Typer(
@@ -67,7 +66,7 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        err.print(f"[bold red]fanlight:[/] {escape(str(error))}")
+        print_titled("fanlight:", "bold red", str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         err.print("fanlight: interrupted")

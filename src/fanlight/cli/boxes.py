@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from fanlight.cli.console import err
+from fanlight.cli.console import warn
 from fanlight.errors import InputError
 
 Box = tuple[float, float, float, float]
@@ -82,7 +82,7 @@ def _read_csv(file: Path) -> Boxes:
     if problems:
         raise InputError.collect(problems, f"{file}: cannot be used:")
     if not boxes:
-        err.print(f"[yellow]{file}: names no faces[/]")
+        warn(f"{file}: names no faces")
     return boxes
 
 

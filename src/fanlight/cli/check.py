@@ -103,6 +103,6 @@ def _examine(
     page = write_findings(folder, faces, markup, examined, facts, pictures)
     for kind, count in examined.counts().items():
         if count:
-            err.print(f"{count:8} {KINDS[kind].title}", markup=False)
+            err.print(f"{count:8} {KINDS[kind].title}")
     out.print(str(page))
     return examined

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from fanlight.cli.console import err, out, progress_bar
+from fanlight.cli.console import err, out, progress_bar, warn
 from fanlight.clips.smooth import Jitter, Lag, OneEuro
 from fanlight.errors import InputError
 
@@ -203,12 +203,12 @@ def _make(folder: Path) -> None:
 
 def _report(summary: ClipSummary, clip: Clip) -> None:
     if summary.fault:
-        err.print(f"[yellow]{_plain(summary.fault)}[/]")
+        warn(summary.fault)
     files = " and ".join(str(path) for path in (summary.table, summary.video) if path)
     faces = f"{len(summary.ids)} face{'s' * (len(summary.ids) != 1)}"
     out.print(f"{clip.name}: {faces} in {summary.frames} frames ({summary.seconds:.2f} s): {files}")
     if not summary.ids:
-        err.print("[yellow]no face was found: is one upright, and at least 40 pixels wide?[/]")
+        warn("no face was found: is one upright, and at least 40 pixels wide?")
     before, after = summary.jitter.percent, summary.jitter_smoothed.percent
     if before is not None:
         text = f"jitter: {before:.2f} % of the face's size"
@@ -217,9 +217,3 @@ def _report(summary: ClipSummary, clip: Clip) -> None:
             behind = "" if lag is None else f", {lag:.1f} frames behind"
             text += f" as measured, {after:.2f} % smoothed{behind}"
         out.print(text)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from fanlight.cli import judge
-from fanlight.cli.console import err, out
+from fanlight.cli.console import err, out, print_wide
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _print_tables(both: list[judge.Source], flip: bool, results: list[ComparedPa
             "",
             "",
         )
-        judge.print_wide(table, 135)
+        print_wide(table, 135)
     out.print(f"in percent [95 % interval]; mirrored faces averaged in: {'yes' if flip else 'no'}")
     out.print(f"the difference is {MEANING}")
 

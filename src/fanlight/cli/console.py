@@ -1,15 +1,61 @@
-"""What the commands print with: results on standard output, everything else on standard error."""
+"""What the commands print with: results on standard output, everything else on standard error.
+
+Names of files and partitions come from anywhere. They are printed as they are spelt: neither are ``[words]`` taken
+for colours and ``:words:`` for pictures, nor do a terminal's commands in them reach the terminal.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
-out = Console(highlight=False, soft_wrap=True, markup=False)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+def visible(text: str) -> str:
+    r"""A text in which whatever is no letter, sign or line end is written out.
+
+    >>> visible("a\x1b[2J.jpg")
+    'a\\x1b[2J.jpg'
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+class _Console(Console):
+    """Prints texts as they are spelt, in tables, too."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See ``Console``."""
+        return super().render_str(visible(text), **options)
+
+
+out = _Console(soft_wrap=True)
+err = _Console(soft_wrap=True, stderr=True)
+
+
+def warn(message: str) -> None:
+    """Say what should be heeded, though the command goes on."""
+    err.print(message, style="yellow")
+
+
+def print_titled(title: str, style: str, message: str) -> None:
+    """Say something behind a word in colour."""
+    err.print(Text(title, style), message)
+
+
+def print_wide(table: Table, width: int) -> None:
+    """Print a table wide enough for every column: a pipe counts as 80 characters, and would wrap the figures."""
+    _Console(width=max(out.width, width)).print(table)
 
 
 class Bar:

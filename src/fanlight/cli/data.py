@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from rich.markup import escape
 
 from fanlight.cli import check, pack, prepare
 from fanlight.cli.console import err, out, progress_bar
@@ -128,7 +127,7 @@ def fit_crop(
     if loaded is not None and checkpoint is not None:
         crops = {**loaded.crops, detector: rule}
         target = save_checkpoint(copy or checkpoint, replace(loaded, crops=crops))
-        err.print(f"stored in {escape(str(target))}")
+        err.print(f"stored in {target}")
 
 
 def _print_fit(rule: CropRule, trained: CropRule, pairs: Mapping[str, FacePairs]) -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from fanlight.cli import judge
-from fanlight.cli.console import err, out, progress_bar
+from fanlight.cli.console import err, out, print_wide, progress_bar
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _print_tables(results: list[PartitionResult]) -> None:
     for part in results[0].summary["parts"]:
         values = (judge.interval_text(result.summary["parts"][part]["nme_box"]) for result in results)
         table.add_row(f"{Metric.parse('nme_box').title}, {part}", *values)
-    judge.print_wide(table, 26 + 25 * len(results))
+    print_wide(table, 26 + 25 * len(results))
     out.print(f"in percent [95 % interval]; mirrored faces averaged in: {'yes' if results[0].flip else 'no'}")
 
 
@@ -143,7 +143,7 @@ def _print_sweep(swept: Swept) -> None:
         table = Table(f"{name}, boxes", *(Metric.parse(key).title for key in keys))
         for change, summary in rows:
             table.add_row(change.title, *(judge.interval_text(summary[key]) for key in keys))
-        judge.print_wide(table, 26 + 25 * len(keys))
+        print_wide(table, 26 + 25 * len(keys))
     if swept:
         out.print("boxes moved and scaled: mirrored faces averaged in: no")
 

@@ -10,7 +10,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from fanlight.cli.console import err, out, progress_bar
+from fanlight.cli.console import out, progress_bar, warn
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def export(
         if chosen and partition:
             _report_loss(loaded, path, chosen)
         else:
-            err.print("[yellow]its accuracy was not measured: give --index and --partition[/]")
+            warn("its accuracy was not measured: give --index and --partition")
     else:
         write = exporting.export_onnx if form is Format.ONNX else exporting.export_torchscript
         _report(write(loaded, path, faces, heatmaps), faces)
@@ -230,9 +230,9 @@ def _report_loss(checkpoint: Checkpoint, path: Path, index: Faces) -> None:
     )
     loss = values["PyTorch"]["auc_box_0.07"] - values["int8"]["auc_box_0.07"]
     if not loss <= BEARABLE_LOSS:
-        err.print(
-            f"[yellow]{path}: int8 costs {100 * loss:.1f} points of AUC: calibrate with more faces like those of "
-            "its use (--calibrate), or take --format onnx[/]"
+        warn(
+            f"{path}: int8 costs {100 * loss:.1f} points of AUC: calibrate with more faces like those of "
+            "its use (--calibrate), or take --format onnx"
         )
 
 

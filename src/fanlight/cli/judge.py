@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from fanlight.cli.console import err, out, progress_bar
+from fanlight.cli.console import progress_bar, warn
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -170,15 +168,11 @@ class Source:
         """Say so when the faces judged are those the model learnt from or was chosen on."""
         for name in partitions:
             if name in self.origin.learnt_from:
-                err.print(
-                    f"[yellow]{who}{name}: the checkpoint learnt from these faces; "
-                    "the figures say nothing of others[/]"
+                warn(
+                    f"{who}{name}: the checkpoint learnt from these faces; the figures say nothing of others"
                 )
             elif name in self.origin.chosen_on:
-                err.print(
-                    f"[yellow]{who}{name}: the checkpoint was chosen on these faces; "
-                    "the figures are a little kind[/]"
-                )
+                warn(f"{who}{name}: the checkpoint was chosen on these faces; the figures are a little kind")
 
 
 def check_labels(source: Source, faces: Faces) -> None:
@@ -190,11 +184,6 @@ def check_labels(source: Source, faces: Faces) -> None:
             f"{markup.count} of {markup.name}: "
             "judge it on an index with labels of its own mark-up"
         )
-
-
-def print_wide(table: Table, width: int) -> None:
-    """Print a table wide enough for every column: a pipe counts as 80 characters, and would wrap the figures."""
-    Console(width=max(out.width, width), highlight=False).print(table)
 
 
 def interval_text(value: dict[str, float]) -> str:

@@ -7,10 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from fanlight.cli.console import out
+from fanlight.cli.console import out, print_wide
 
 if TYPE_CHECKING:
     from fanlight.models import ModelFacts
@@ -37,7 +36,7 @@ def models(
     )
     for entry in facts:
         table.add_row(*_cells(entry))
-    Console(width=max(out.width, 120), highlight=False).print(table)  # a pipe counts as 80 characters
+    print_wide(table, 120)
     out.print(
         "metrics in percent, on the faces that chose the checkpoint, mirrored faces averaged in if training did so"
     )

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from fanlight.cli.boxes import COLUMNS, boxes_of
-from fanlight.cli.console import err, out
+from fanlight.cli.console import out, warn
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def predict(
     if clips and boxes:
         raise InputError(f"--boxes {boxes}: goes for photos only; a video's faces are found by the detector")
     if clips and formats is not None and set(kinds) != {"csv"}:
-        err.print("[yellow]videos are written as CSV; --format is for photos[/]")
+        warn("videos are written as CSV; --format is for photos")
     predictor = load(model, None if device == "auto" else device, None if boxes else detector)
     unread = _predict_photos(predictor, photos, options) if photos else []
     clip_options = ClipOptions(smooth=smooth, detect_every=detect_every, flip=flip, overlay=overlay)
@@ -269,8 +269,8 @@ def _report(counts: list[int], options: PhotoOptions) -> None:
     where = f": {', '.join(kinds)} in {options.folder}" if sum(counts) or len(kinds) > 1 else ""
     out.print(f"{_many(sum(counts), 'face')} in {_many(len(counts), 'photo')}{where}")
     if none := counts.count(0):
-        err.print(
-            f"[yellow]no face was found in {none} of {_many(len(counts), 'photo')}[/]; where there is one, give "
+        warn(
+            f"no face was found in {none} of {_many(len(counts), 'photo')}; where there is one, give "
             "its box (--boxes FILE) or take the photo as one face (--boxes whole)"
         )
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from fanlight.cli.console import out
-from fanlight.cli.judge import print_wide
+from fanlight.cli.console import out, print_wide
 
 if TYPE_CHECKING:
     from fanlight.recipes import RecipeFacts

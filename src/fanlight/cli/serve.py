@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fanlight.cli.console import err, out
+from fanlight.cli.console import out, warn
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ def serve(
         out.print(f"detector  {shelf.detector_name or 'none: draw a box around each face'}")
         out.print(f"page      {url}   (Ctrl-C ends it)")
         if not is_loopback(listener):
-            err.print(
-                f"[yellow]{host} is not this machine alone: everyone who can reach it may use the page, and what "
+            warn(
+                f"{host} is not this machine alone: everyone who can reach it may use the page, and what "
                 "they send travels unencrypted; browsers give the camera to https pages and to this machine's "
-                "own only. Put a reverse proxy in front of it before strangers may reach it[/]"
+                "own only. Put a reverse proxy in front of it before strangers may reach it"
             )
         sys.stdout.flush()
         if show:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fanlight.cli.console import err, out
+from fanlight.cli.console import err, out, print_titled
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ class TrainingBar:
 
     def warned(self, message: str) -> None:
         """Print it."""
-        err.print(f"[bold yellow]warning:[/] {escape(message)}")
+        print_titled("warning:", "bold yellow", message)
 
     def validated(self, row: Mapping[str, Any], best: bool) -> None:
         """Print a line."""
