@@ -20,6 +20,8 @@ from fanlight.data.index import Index
 from fanlight.train import Outcome, train
 
 MODEL = {"stacks": 1, "features": 8, "depth": 2, "stem_features": 8, "input_size": 32, "stem_pool": 1}
+# What checkpoints say of where they come from however their run went.
+SAME = ("index", "index_sha256", "source_sha256", "faces", "seed", "step")
 STILL = {"geometry": {"mirror": 0, "probability": 0}, "photometric": []}
 
 
@@ -142,4 +144,5 @@ def _content(path: Path) -> dict[str, Any]:
     checkpoint = load_checkpoint(path)
     content = {part.name: getattr(checkpoint, part.name) for part in fields(checkpoint)}
     training = {**checkpoint.training, "seconds": 0} if checkpoint.training else {}
-    return {**content, "provenance": {**checkpoint.provenance, "command": ""}, "training": training}
+    of_run = {name: value for name, value in checkpoint.provenance.items() if name in SAME}
+    return {**content, "provenance": of_run, "training": training}

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import platform
-import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -34,6 +31,7 @@ from fanlight.predict import Predictor
 from fanlight.resuming import check_same_run, find_origin
 from fanlight.run import Ranked, Run, how_to_go_on
 from fanlight.running_means import RunningMeans
+from fanlight.sessions import begin_session, changed_settings, continue_session
 from fanlight.stopping import Stopped, StopSignals
 
 LOOK_STEPS = 20  # steps between two looks at the loss, each of which waits for the device
@@ -79,7 +77,7 @@ class Outcome:
     Attributes:
         best: path of the best checkpoint.
         metrics: its validation metrics.
-        stopped: ``epochs`` or ``time``.
+        stopped: ``epochs``, ``time``, or ``step`` where it was to end after one.
     """
 
     best: Path
@@ -103,7 +101,12 @@ class Position:
 
 
 def train(
-    recipe: Recipe, faces: Faces, folder: Path, progress: Progress | None = None, resume: bool = False
+    recipe: Recipe,
+    faces: Faces,
+    folder: Path,
+    progress: Progress | None = None,
+    resume: bool = False,
+    until: int | None = None,
 ) -> Outcome | None:
     """Train a network.
 
@@ -116,6 +119,7 @@ def train(
         folder: the run's folder; a run that it holds is written over.
         progress: told how it goes, in the leading process only; nobody is told when None.
         resume: go on from the folder's last checkpoint.
+        until: end after this step, as if the run went on; at the run's own end when None.
 
     Returns:
         The outcome in the leading process, None in others.
@@ -128,7 +132,7 @@ def train(
     with join_team(recipe.train.device) as team:
         leave_cores_to_loaders(team, recipe.train.workers)
         try:
-            return _Training(recipe, faces, folder, progress or Silence(), team, resume).run()
+            return _Training(recipe, faces, folder, progress or Silence(), team, resume).run(until)
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"the device's memory is too small ({error}): set train.accumulate = "
@@ -154,6 +158,7 @@ class _Training:
         self.train_feed = training_feed(recipe, faces, self.markup, team)
         self.val_feed = validation_feed(recipe, faces, self.markup, team)
         self.learner = Learner(recipe, team)
+        self.provenance = begin_session(recipe, faces, team, self.learner.precision) if team.leads else {}
         self.folder, self.latest, self.means = folder, dict[str, float](), RunningMeans()
         self.position, self.signals = Position(), StopSignals()
         self.run_folder = self._open(resume)
@@ -161,8 +166,9 @@ class _Training:
         self.total_steps = max(1, round(recipe.train.epochs * self.steps_per_epoch))
         self.validate_every = max(1, round(self.steps_per_epoch / recipe.train.validations_per_epoch))
 
-    def run(self) -> Outcome | None:
-        """Train from where the run is to its end."""
+    def run(self, until: int | None = None) -> Outcome | None:
+        """Train from where the run is to its end, or to a step before it."""
+        self.last_step = self.total_steps if until is None else until
         with self.signals:
             return self._finish(self._learn())
 
@@ -227,7 +233,7 @@ class _Training:
 
     def _why_stop(self, share: float) -> str | None:
         if share < 1:
-            return None
+            return "step" if self.position.step >= self.last_step else None
         return "epochs" if self.position.step >= self.total_steps else "time"
 
     def _look(self, share: float) -> None:
@@ -358,7 +364,11 @@ class _Training:
             crop=self.recipe.crop,
             recipe=self.recipe.to_dict(),
             metrics=metrics,
-            provenance=_provenance(self.faces),
+            provenance={
+                **self.provenance,
+                "step": self.position.step,
+                "minutes": round(self.position.seconds / 60, 3),
+            },
             training=training,
         )
 
@@ -374,7 +384,9 @@ class _Training:
         if len({*self.team.gather(self.position.step)}) > 1:
             raise InputError(f"{self.folder}: the processes read different checkpoints there; try again")
         ranked = tuple(Ranked(file, value) for file, value in origin.checkpoint.training["ranked"])
-        step = self.position.step
+        step, before = self.position.step, origin.checkpoint
+        changes = changed_settings(before.recipe, self.recipe.to_dict())
+        self.provenance = continue_session(self.provenance, before.provenance, step, changes)
         return Run(self.folder, self.recipe, ranked, step, origin.path) if self.team.leads else None
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -391,15 +403,3 @@ class _Training:
             return None
         best = self.run_folder.best
         return Outcome(best, load_checkpoint(best).metrics, stopped)
-
-
-def _provenance(faces: Faces) -> dict[str, Any]:
-    return {
-        "fanlight": version("fanlight"),
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "command": " ".join(sys.argv),
-        "index": faces.where,
-        "index_sha256": faces.sha256,
-        "source_sha256": faces.source_sha256,
-    }
