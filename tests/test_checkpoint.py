@@ -115,7 +115,7 @@ def test_an_interrupted_write_leaves_the_old_file_alone(
 
 def test_a_folder_that_cannot_be_made_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match=r"file/a\.ckpt: cannot write"):
+    with pytest.raises(InputError, match=r"file/a\.ckpt: cannot be written"):
         save_checkpoint(tmp_path / "file" / "a.ckpt", checkpoint)
 
 

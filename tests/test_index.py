@@ -264,9 +264,11 @@ class TestWriting:
         assert index.path.read_bytes() == before
         assert [path.name for path in tmp_path.iterdir()] == ["index.tsv"]
 
-    def test_a_missing_folder_is_told(self, index: Index, tmp_path: Path) -> None:
-        path = tmp_path / "none" / "index.tsv"
-        with pytest.raises(InputError, match=re.escape(f"{path}: cannot write: No such file")):
+    def test_a_file_in_the_place_of_a_folder_is_told(self, index: Index, tmp_path: Path) -> None:
+        path = index.path / "index.tsv"
+        with pytest.raises(
+            InputError, match=re.escape(f"{path}: cannot be written: {index.path} is no folder")
+        ):
             Index.write(path, index)
 
 

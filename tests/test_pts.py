@@ -138,9 +138,10 @@ def test_only_finite_landmarks_are_written(tmp_path: Path, landmarks: list[list[
         write_pts(tmp_path / "a.pts", landmarks)
 
 
-def test_writing_into_a_missing_folder_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "none" / "a.pts"
-    with pytest.raises(InputError, match=re.escape(f"{path}: cannot write the landmarks: No such file")):
+def test_writing_where_no_folder_can_be_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "a.pts"
+    with pytest.raises(InputError, match=re.escape(f"{path}: cannot be written: {path.parent} is no folder")):
         write_pts(path, [[1.0, 2.0]])
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fanlight.digest import sha256_of
-from fanlight.durable import writing_whole
+from fanlight.durable import torch_saving, writing_whole
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule
 from fanlight.heatmap import Decoder
@@ -114,7 +114,7 @@ def save_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint) -> Path:
     content |= {"format": FORMAT, "markup": checkpoint.markup.to_dict(), "weights": dict(checkpoint.weights)}
     content |= {name: dict(content[name]) for name in ("recipe", "metrics", "provenance", "training")}
     content["sha256"] = sha256_of(content)
-    with writing_whole(path) as file:
+    with writing_whole(path) as file, torch_saving():
         torch.save(content, file)
     return path
 

@@ -4,61 +4,90 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
 from fanlight.errors import InputError
 
-SIDE = ".part"  # what a file is called until it is whole: a dot, its name, something random, this
+SIDE = ".part"  # the ending of what is not whole yet; its name begins with a dot
 
 
 @contextlib.contextmanager
-def writing_whole(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that takes the place of ``path`` when the block ends without an error.
+def side_file(path: str | PathLike[str], lasting: bool = True) -> Iterator[Path]:
+    """Give an empty file beside ``path`` that takes its place when the block ends without an error.
 
-    What was written is on the disk before it gets its name, and the name before the block is left: a reader finds
-    the old file or the new one, after a power cut, too. Folders on the way are made.
+    A reader finds the old file or the new one, never a part. Folders on the way are made.
+
+    Args:
+        path: the file to make; an existing one is replaced.
+        lasting: whether a power cut must not harm it: its content is on the disk before it gets its name, and the
+            name before the block is left. That takes milliseconds, too many for results of a thousand photos.
 
     Raises:
-        InputError: the file cannot be written; also for an OSError in the block, and for a RuntimeError, by which
-            PyTorch tells a full disk.
+        InputError: the file cannot be written; so is an OSError in the block told, unless it names another file.
     """
+    path = Path(path)
+    side = path.with_name(f".fanlight-{secrets.token_hex(6)}{SIDE}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, side = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=SIDE)
+        side.touch(exist_ok=False)
     except OSError as error:
-        raise InputError(f"{path}: cannot write: {error}") from None
+        raise _unwritable(path, error) from None
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(side, 0o644)
-        move_whole(Path(side), path)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot write: {error}; what was there before is untouched") from None
+        yield side
+        if lasting:
+            _flush(side)
+            move_whole(side, path)
+        else:
+            side.replace(path)
+    except OSError as error:
+        if error.filename is not None and str(error.filename) not in {str(side), str(path)}:
+            raise
+        raise _unwritable(path, error) from None
     finally:  # also when interrupted
-        Path(side).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            side.unlink()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text as UTF-8; see above."""
-    with writing_whole(path) as file:
-        file.write(text.encode())
+@contextlib.contextmanager
+def writing_whole(path: str | PathLike[str], lasting: bool = True) -> Iterator[BinaryIO]:
+    """Give a file to write bytes to that takes the place of ``path``; see ``side_file``."""
+    with side_file(path, lasting) as side, side.open("wb") as file:
+        yield file
+
+
+def write_whole(path: str | PathLike[str], text: str, lasting: bool = True) -> None:
+    """Write a text as UTF-8; see ``side_file``.
+
+    Raises:
+        InputError: the file cannot be written, or the text holds names of files that are not UTF-8.
+    """
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise _unwritable(path, error) from None
+    with writing_whole(path, lasting) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def torch_saving() -> Iterator[None]:
+    """Tell a full disk by an OSError, where PyTorch's writers tell it by a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(str(error)) from None
 
 
 def move_whole(source: Path, target: Path) -> None:
     """Rename a file within a file system, for good when this returns."""
     os.replace(source, target)
     with contextlib.suppress(OSError):  # some network disks do not know it for folders
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _flush(target.parent)
 
 
 def link_whole(source: Path, target: Path) -> None:
@@ -85,3 +114,22 @@ def remove_parts(folder: Path) -> None:
     """Remove what writers that were killed have left in a folder."""
     for side in folder.glob(f".*{SIDE}"):
         side.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unwritable(path: str | PathLike[str], error: Exception) -> InputError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if isinstance(error, FileExistsError):
+        reason = f"{error.filename} is no folder"
+    return InputError(
+        f"{os.fspath(path)}: cannot be written: {reason}; what was there before is untouched: make room there, or "
+        "choose another place"
+    )

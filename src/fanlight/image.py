@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlight.durable import writing_whole
 from fanlight.errors import InputError
 from fanlight.image_header import ImageHeader, read_header
 
@@ -178,10 +179,8 @@ def write_image(path: str | PathLike[str], image: NDArray[np.uint8], quality: in
         InputError: the ending is unknown or the file cannot be written.
     """
     data = encode_image(fspath(path), image, quality)
-    try:
-        Path(path).write_bytes(data)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{fspath(path)}: cannot write the image: {_reason(error)}") from None
+    with writing_whole(path, lasting=False) as file:
+        file.write(data)
 
 
 def encode_image(name: str, image: NDArray[np.uint8], quality: int = 95) -> bytes:

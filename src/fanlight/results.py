@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import csv
 import json
-import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, Self, TextIO
@@ -28,6 +27,7 @@ from typing import Any, Protocol, Self, TextIO
 import numpy as np
 
 from fanlight.data.pts import format_pts
+from fanlight.durable import side_file, write_whole
 from fanlight.errors import InputError
 from fanlight.image import image_size
 from fanlight.markup import Markup
@@ -93,8 +93,7 @@ class PtsFolder:
                 raise InputError(
                     f"{photo}: {file} holds a face of another photo: give names to tell them apart"
                 )
-            with replacing(self._folder / file) as side:
-                side.write_text(format_pts(face.landmarks), encoding="ascii", newline="\n")
+            write_whole(self._folder / file, format_pts(face.landmarks), lasting=False)
             self._written.add(file)
         self._remove_more(photo, name, len(faces) + 1)
 
@@ -120,7 +119,7 @@ class _OneFile:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            side = stack.enter_context(replacing(self.path))
+            side = stack.enter_context(side_file(self.path, lasting=False))
             self._text = stack.enter_context(_open_text(side))
             self._begin()
             self._stack = stack.pop_all()
@@ -271,33 +270,6 @@ def _is_shared(name: str, uses: Mapping[str, int]) -> bool:
     """Whether a name is another's too, or that of another's second face or a later one."""
     stem, _, number = name.rpartition("_")
     return uses[name] > 1 or (stem in uses and number.isdecimal() and int(number) > 1)
-
-
-@contextmanager
-def replacing(path: Name) -> Iterator[Path]:
-    """Give a file to write in the place of another, which it replaces once the block is left without an error.
-
-    Folders on the way to it are made.
-
-    Raises:
-        InputError: the file cannot be written; also where writing to it within the block fails.
-    """
-    path = Path(path)
-    side = path.parent / f".fanlight-{secrets.token_hex(6)}{path.suffix}"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        side.touch(exist_ok=False)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; choose another folder") from None
-    try:
-        yield side
-        side.replace(path)
-    except OSError as error:
-        if error.filename is not None and str(error.filename) != str(side):
-            raise  # of another file
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:  # also when interrupted
-        side.unlink(missing_ok=True)
 
 
 def _open_text(path: Path) -> TextIO:

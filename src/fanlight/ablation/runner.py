@@ -18,8 +18,8 @@ from fanlight.ablation.speed import faces_per_second
 from fanlight.ablation.training import networks, train_one
 from fanlight.data.faces import Faces
 from fanlight.device import join_team
+from fanlight.durable import write_whole, writing_whole
 from fanlight.judging.predictions import Predictions
-from fanlight.results import replacing
 from fanlight.train import Progress
 
 
@@ -80,15 +80,13 @@ def _write(
         with reporter.looking("moving photos") as advance:
             results["jitter"] = jitter_of(ablation, faces, folder, device, advance)
     text = as_markdown(results)
-    with replacing(folder / "ablation.json") as side:
-        side.write_text(json.dumps(results, indent=2), encoding="utf-8")
-    with replacing(folder / "plot.png") as side:
-        figure(results).savefig(side, dpi=150)
+    write_whole(folder / "ablation.json", json.dumps(results, indent=2))
+    with writing_whole(folder / "plot.png") as file:
+        figure(results).savefig(file, format="png", dpi=150)
     if results["jitter"]:
-        with replacing(folder / "jitter.png") as side:
-            jitter_figure(results).savefig(side, dpi=150)
-    with replacing(folder / "table.md") as side:
-        side.write_text(text, encoding="utf-8")
+        with writing_whole(folder / "jitter.png") as file:
+            jitter_figure(results).savefig(file, format="png", dpi=150)
+    write_whole(folder / "table.md", text)
     return text
 
 

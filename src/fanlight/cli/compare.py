@@ -11,7 +11,6 @@ from rich.table import Table
 
 from fanlight.cli import judge
 from fanlight.cli.console import err, out, print_wide
-from fanlight.errors import InputError
 
 if TYPE_CHECKING:
     from fanlight.judging.compare import ComparedPartition
@@ -113,7 +112,4 @@ def _write_report(
         for name in dict.fromkeys([*facts[0], *facts[1]])
     }
     names = (judge.title_of(both[0].origin.model), judge.title_of(both[1].origin.model))
-    try:
-        return write_comparison(folder / "compare.html", names, shared, results, both[0].markup, flip)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write the report: {error}") from None
+    return write_comparison(folder / "compare.html", names, shared, results, both[0].markup, flip)

@@ -39,7 +39,11 @@ def convert(
     ],
     file: Annotated[
         Path | None,
-        typer.Option("--out", metavar="NAME.ckpt", help="The checkpoint to write; WEIGHTS' name here."),
+        typer.Option(
+            "--out",
+            metavar="NAME.ckpt",
+            help="The checkpoint to write, in the place of an older one; WEIGHTS' name here.",
+        ),
     ] = None,
     pooling: Annotated[
         PoolingName | None,

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fanlight.cli import judge
 from fanlight.cli.console import err, out, print_wide, progress_bar
+from fanlight.durable import write_whole
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -162,11 +163,8 @@ def _write_report(
     facts = {"Model": origin.model, **origin.facts, "Index": source.index.where}
     if source.name != origin.model:
         facts["Predictions"] = source.name
-    try:
-        page = write_report(
-            folder / "report.html", judge.title_of(origin.model), facts, results, source.markup, swept
-        )
-        (folder / EVALUATION).write_text(json.dumps(content, indent=2), encoding="utf-8")
-        return page
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write the report: {error}") from None
+    page = write_report(
+        folder / "report.html", judge.title_of(origin.model), facts, results, source.markup, swept
+    )
+    write_whole(folder / EVALUATION, json.dumps(content, indent=2))
+    return page

@@ -59,7 +59,12 @@ def export(
         ),
     ],
     file: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The file to write; CHECKPOINT's name here.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="The file to write, in the place of an older one; CHECKPOINT's name here.",
+        ),
     ] = None,
     index: Annotated[
         str | None,

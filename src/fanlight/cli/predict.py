@@ -252,13 +252,11 @@ class _Overlays:
         """Draw the faces of a photo, if there are any."""
         from fanlight.draw import overlay
         from fanlight.image import read_image, write_image
-        from fanlight.results import replacing
 
         path = self._folder / f"{self._names[photo]}{OVERLAY}"
         if faces:
             landmarks = np.stack([face.landmarks for face in faces])
-            with replacing(path) as side:
-                write_image(side, overlay(read_image(photo), landmarks, self._markup))
+            write_image(path, overlay(read_image(photo), landmarks, self._markup))
         else:
             path.unlink(missing_ok=True)  # that of an earlier call
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fanlight.data.faces import Faces, Problem
 from fanlight.data.pts import read_pts
-from fanlight.data.tsv import write_atomically
+from fanlight.durable import write_whole
 from fanlight.errors import InputError
 from fanlight.image import verify_image
 
@@ -199,4 +199,4 @@ def write_problems(path: str | PathLike[str], problems: Sequence[Problem]) -> No
     rows = [(str(p.line), str(p.position), str(p.path), p.message) for p in problems]
     lines = ["line\tposition\tpath\tmessage"]
     lines += ["\t".join(" ".join(cell.split()) for cell in row) for row in rows]
-    write_atomically(Path(path), "\n".join(lines) + "\n")
+    write_whole(path, "\n".join(lines) + "\n")

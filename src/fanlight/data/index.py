@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from fanlight.data.faces import Faces, wrong_count
 from fanlight.data.pts import read_pts
-from fanlight.data.tsv import HEADER, Columns, read_columns, write_atomically
+from fanlight.data.tsv import HEADER, Columns, read_columns
+from fanlight.durable import write_whole
 from fanlight.errors import InputError
 from fanlight.geometry import Floats, check_box
 from fanlight.image import read_image_reduced
@@ -159,7 +160,7 @@ class Index(Faces):
         """
         target = Path(os.path.abspath(path))
         lines = [HEADER] + [_line(sample, target.parent) for sample in samples]
-        write_atomically(target, "\n".join(lines) + "\n")
+        write_whole(target, "\n".join(lines) + "\n")
 
 
 def _line(sample: Sample, folder: Path) -> str:

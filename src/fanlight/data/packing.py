@@ -36,7 +36,7 @@ from fanlight.data.pack_file import (
 from fanlight.data.pts import read_pts
 from fanlight.data.shard_writer import ShardWriter, shard_stems
 from fanlight.data.stage import staged_folder
-from fanlight.data.tsv import write_atomically
+from fanlight.durable import write_whole
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, Floats, transform
 from fanlight.image import decode_image_reduced, encode_image, oriented_size, read_photo_file
@@ -294,5 +294,5 @@ class _Writer:
             tables=[StoredFile.of(self.stage / name) for name in (FACES, LANDMARKS, SOURCES)],
             shards=self.shards,
         )
-        write_atomically(self.stage / DESCRIPTION, description.model_dump_json(indent=1) + "\n")
+        write_whole(self.stage / DESCRIPTION, description.model_dump_json(indent=1) + "\n")
         return description

@@ -14,6 +14,7 @@ from os import PathLike, fspath
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fanlight.durable import write_whole
 from fanlight.errors import InputError
 
 _MAX_BYTES = 4 << 20  # some 100,000 landmarks: anything larger is not a face
@@ -77,14 +78,7 @@ def write_pts(path: str | PathLike[str], landmarks: ArrayLike) -> None:
         ValueError: landmarks is not (L, 2) with L >= 1, or holds NaN or infinity.
         InputError: the file cannot be written.
     """
-    text = format_pts(landmarks)
-    try:
-        with open(path, "w", encoding="ascii", newline="\n") as file:
-            file.write(text)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{fspath(path)}: cannot write the landmarks: {getattr(error, 'strerror', error)}"
-        ) from None
+    write_whole(path, format_pts(landmarks), lasting=False)
 
 
 def format_pts(landmarks: ArrayLike) -> str:

@@ -6,15 +6,12 @@ at one by one, to say what.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike, fspath
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,30 +235,6 @@ def _join(blocks: list[_Block], codes: dict[bytes, int]) -> Columns:
         face_boxes=np.ascontiguousarray(numbers[:, 1:]),
         line_numbers=np.concatenate([block.line_numbers for block in blocks]),
     )
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file through a side file and a rename, so that no half-written one is ever seen.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    side = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            side = file.name
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(side, 0o644)
-        os.replace(side, path)
-    except (OSError, ValueError) as error:
-        if side:
-            with contextlib.suppress(OSError):
-                os.unlink(side)
-        raise InputError(f"{path}: cannot write: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from fanlight.checkpoint import Checkpoint
+from fanlight.durable import side_file, torch_saving
 from fanlight.errors import InputError
 from fanlight.export.check import ExampleFaces, Exported, check, distances
 from fanlight.export.facts import add_facts
-from fanlight.export.files import writing
 from fanlight.network import TorchNetwork
 
 STEM_FEATURES = 64  # what the layout takes for granted
@@ -45,8 +45,11 @@ def export_ibug(checkpoint: Checkpoint, path: str | PathLike[str], faces: Exampl
     path = Path(path)
     _check_layout(checkpoint, path)
     plain = replace(checkpoint, decoder=replace(checkpoint.decoder, kind="centroid", border="cut"))
-    with writing(path) as side:
-        torch.save({name: _plain(values) for name, values in checkpoint.build().state_dict().items()}, side)
+    with side_file(path) as side:
+        with side.open("wb") as file, torch_saving():
+            torch.save(
+                {name: _plain(values) for name, values in checkpoint.build().state_dict().items()}, file
+            )
         add_facts(side, checkpoint)
         written = replace(plain, weights=torch.load(side, map_location="cpu", weights_only=True))
         theirs = TorchNetwork(written)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from fanlight.checkpoint import Checkpoint
+from fanlight.durable import side_file
 from fanlight.errors import InputError
 from fanlight.export.check import ExampleFaces, Exported, check, distances
-from fanlight.export.files import writing
 from fanlight.export.locator import Locator, examples, metadata
 from fanlight.metadata import KEY
 from fanlight.onnx_network import OnnxNetwork
@@ -39,7 +39,7 @@ def export_onnx(
         InputError: the file cannot be written, a landmark differs by more than 1e-3 px (no file is left then),
             or a package is not installed.
     """
-    with writing(path) as side:
+    with side_file(path) as side:
         outputs = write_graph(checkpoint, side, heatmaps)
         describe(side, metadata(checkpoint, faces, outputs))
         network = OnnxNetwork(side)

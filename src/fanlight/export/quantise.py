@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from fanlight.checkpoint import Checkpoint
+from fanlight.durable import side_file
 from fanlight.errors import InputError
 from fanlight.export.check import BATCH, ExampleFaces, Exported, check, distances
-from fanlight.export.files import writing
 from fanlight.export.locator import metadata
 from fanlight.export.onnx import describe, require_onnx, write_graph
 from fanlight.network import Crops
@@ -55,7 +55,7 @@ def export_onnx_int8(
         raise InputError(
             f"calibration crops of shape {calibration.shape}: give (N, {size}, {size}, 3), some dozens"
         )
-    with writing(path) as side, tempfile.TemporaryDirectory() as folder:
+    with side_file(path) as side, tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "float.onnx"
         outputs = write_graph(checkpoint, plain, heatmaps)
         quantise(plain, side, calibration)

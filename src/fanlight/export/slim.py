@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fanlight.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fanlight.durable import side_file
 from fanlight.export.check import ExampleFaces, Exported, distances
-from fanlight.export.files import writing
 from fanlight.network import TorchNetwork
 
 
@@ -26,7 +26,7 @@ def export_slim(checkpoint: Checkpoint, path: str | PathLike[str], faces: Exampl
         InputError: the file cannot be written.
     """
     path = Path(path)
-    with writing(path) as side:
+    with side_file(path) as side:
         save_checkpoint(side, slim(checkpoint))
         written = TorchNetwork(load_checkpoint(side))
         apart = distances(checkpoint, lambda crops: written(crops).landmarks, faces)

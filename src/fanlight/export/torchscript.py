@@ -11,8 +11,8 @@ import torch
 from torch.jit._trace import TracerWarning
 
 from fanlight.checkpoint import Checkpoint
+from fanlight.durable import side_file
 from fanlight.export.check import ExampleFaces, Exported, check, distances
-from fanlight.export.files import writing
 from fanlight.export.locator import Locator, examples, metadata
 from fanlight.geometry import Floats
 from fanlight.metadata import KEY
@@ -38,12 +38,13 @@ def export_torchscript(
     """
     locator = Locator(checkpoint, heatmaps)
     crops = examples(locator.input_size)
-    with writing(path) as side, torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+    with side_file(path) as side, torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", TracerWarning)  # the crops' size is fixed, and meant to be
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)  # that is the format asked for
         scripted = torch.jit.freeze(torch.jit.trace(locator, (crops,), strict=False))
         text = metadata(checkpoint, faces, locator.outputs)
-        torch.jit.save(scripted, str(side), _extra_files={KEY: text})
+        with side.open("wb") as file:
+            torch.jit.save(scripted, file, _extra_files={KEY: text})
         apart = distances(checkpoint, _runner(torch.jit.load(str(side))), faces)
         check(Path(path), apart, faces)
     return Exported(Path(path), float(apart.mean()), float(apart.max()))

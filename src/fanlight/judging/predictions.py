@@ -12,8 +12,6 @@ The file is a NumPy archive (.npz) of plain arrays; reading one runs no code. It
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -25,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.data.faces import Faces
+from fanlight.durable import writing_whole
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, Floats
 from fanlight.markup import Markup
@@ -170,19 +169,8 @@ def save_predictions(path: str | PathLike[str], predictions: Predictions) -> Pat
     }
     if found.mirrored is not None:
         arrays["mirrored"] = found.mirrored
-    side = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, side = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        os.chmod(side, 0o644)
-        os.replace(side, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot write the predictions: {error}") from None
-    finally:
-        if side:
-            Path(side).unlink(missing_ok=True)
+    with writing_whole(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return path
 
 

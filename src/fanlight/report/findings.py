@@ -12,9 +12,9 @@ import numpy as np
 
 from fanlight.data.faces import Faces
 from fanlight.data.index import Index
-from fanlight.data.tsv import write_atomically
 from fanlight.doctor import KINDS, Examined, Finding
 from fanlight.draw import Image, overlay
+from fanlight.durable import write_whole
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, Floats, crop_matrix, transform, warp
 from fanlight.markup import Markup
@@ -49,17 +49,13 @@ def write_findings(
     Raises:
         InputError: the files cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot make the folder of the report: {error.strerror}") from None
     rows = [_row(faces, finding) for finding in examined.findings]
     columns = ("kind", "score", "partitions", "lines", "files", "message")
     lines = ["\t".join(columns)]
     lines += ["\t".join(_cell(row[column]) for column in columns) for row in rows]
-    write_atomically(folder / "findings.tsv", "\n".join(lines) + "\n")
+    write_whole(folder / "findings.tsv", "\n".join(lines) + "\n")
     content = {"facts": dict(facts), "counts": examined.counts(), "findings": rows}
-    write_atomically(folder / "findings.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_whole(folder / "findings.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return write_page(
         folder / "report.html",
         "findings.html.jinja",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.draw import Image
+from fanlight.durable import write_whole
 
 QUALITY = 85
 
@@ -30,10 +31,8 @@ def write_page(path: str | Path, template: str, **content: Any) -> Path:
         lstrip_blocks=True,
     )
     page = environment.get_template(template).render(**content)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
+    write_whole(path, page)
+    return Path(path)
 
 
 def data_uri(image: Image, quality: int = QUALITY) -> str:

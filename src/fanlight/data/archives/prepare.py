@@ -23,7 +23,7 @@ from fanlight.data.archives.unpack import archives_of, is_archive, name_of, unpa
 from fanlight.data.index import Index, Sample
 from fanlight.data.pts import write_pts
 from fanlight.data.stage import staged_folder
-from fanlight.data.tsv import write_atomically
+from fanlight.durable import write_whole
 from fanlight.errors import InputError
 from fanlight.geometry import FARTHEST_PX, check_box
 from fanlight.image import image_size
@@ -94,11 +94,11 @@ def _prepare(kind: str, request: Request, out: Path, way: Way, boxing: Progress)
         (stage / name).parent.mkdir(parents=True, exist_ok=True)
         Index.write(stage / name, [samples[i] for i in positions])
     for name, text in contents.sidecars.items():
-        write_atomically(stage / name, text)
+        write_whole(stage / name, text)
     markup = contents.markup or (request.markup.name if request.markup else None)
     tallies = _tally(contents, request.root)
     prepared = Prepared(out / "index.tsv", tallies, tuple(contents.notes), origins, markup)
-    write_atomically(stage / "report.txt", report(kind, prepared))
+    write_whole(stage / "report.txt", report(kind, prepared))
     return prepared
 
 
