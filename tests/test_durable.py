@@ -37,7 +37,7 @@ def write_half(path: Path, error: BaseException) -> None:
 def test_after_an_error_the_old_file_is_there(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(type(error), match="^as it is$"):
+    with pytest.raises(type(error), match=r"^as it is$"):
         write_half(path, error)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
@@ -67,5 +67,5 @@ def test_what_cannot_be_written_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_is_told_as_others_tell_it() -> None:
-    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError, match="."), torch_saving():
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError, match=r"."), torch_saving():
         torch.save({"weights": torch.zeros(1000)}, full)

@@ -42,7 +42,7 @@ def convert(
         typer.Option(
             "--out",
             metavar="NAME.ckpt",
-            help="The checkpoint to write, in the place of an older one; WEIGHTS' name here.",
+            help="The checkpoint to write, or write over; WEIGHTS' name here.",
         ),
     ] = None,
     pooling: Annotated[

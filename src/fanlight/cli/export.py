@@ -63,7 +63,7 @@ def export(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="The file to write, in the place of an older one; CHECKPOINT's name here.",
+            help="The file to write, or write over; CHECKPOINT's name here.",
         ),
     ] = None,
     index: Annotated[
