@@ -17,7 +17,7 @@ PACKAGE = SOURCE / "fanlight"
 LAYERS = (
     # conventions, and what everything reads
     "errors durable digest provenance geometry crop_fit markup_file markup projection augment_settings",
-    "image_header image photos",
+    "jpeg_scans image_header image photos",
     # the parts of the method
     "model heatmap loss adversarial distance resample metric draw plot",
     # what feeds training

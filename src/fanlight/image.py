@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,6 +33,18 @@ _REDUCED = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+_READ_PAST_END = bytes(16)  # the JPEG decoder looks ahead by up to 8 bytes
+_UPRIGHT: dict[int, Callable[[Any], Any]] = {  # by EXIF's number
+    1: lambda image: image,
+    2: lambda image: cv2.flip(image, 1),
+    3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
+    4: lambda image: cv2.flip(image, 0),
+    5: cv2.transpose,
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.flip(cv2.transpose(image), -1),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 
 # Whatever goes wrong is raised as an InputError that names the file; OpenCV's own lines on stderr say less.
@@ -55,8 +69,7 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
         InputError: missing, damaged, cut off, of another format, of more than ``MAX_PIXELS`` or of a side longer
             than ``MAX_SIDE``.
     """
-    data, _ = read_photo_file(path)
-    return _decode(path, data, cv2.IMREAD_COLOR_RGB)
+    return decode_image(_read_bytes(path), fspath(path))
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -72,8 +85,7 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     Raises:
         InputError: as ``read_image``.
     """
-    _check_data(name, data)
-    return _decode(name, data, cv2.IMREAD_COLOR_RGB)
+    return _decode(name, data, _check_data(name, data), cv2.IMREAD_COLOR_RGB)
 
 
 def read_image_reduced(
@@ -115,7 +127,7 @@ def decode_image_reduced(
     header = _check_data(name, data)
     if header.format != "JPEG":
         reduce = 1
-    image = _decode(name, data, _REDUCED[reduce])
+    image = _decode(name, data, header, _REDUCED[reduce], reduce)
     if reduce > 1:
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     width, height = oriented_size(header)
@@ -145,10 +157,10 @@ def verify_image(path: str | PathLike[str]) -> tuple[int, int]:
     """
     data, header = read_photo_file(path)
     if header.format == "JPEG":
-        _decode(path, data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
-        return oriented_size(header)
-    height, width = _decode(path, data, cv2.IMREAD_COLOR).shape[:2]
-    return width, height
+        _decode(path, data, header, cv2.IMREAD_REDUCED_GRAYSCALE_8, 8)
+    else:
+        _decode(path, data, header, cv2.IMREAD_COLOR)
+    return oriented_size(header)
 
 
 def image_size(path: str | PathLike[str]) -> tuple[int, int]:
@@ -255,13 +267,26 @@ def _check_data(name: str, data: bytes) -> ImageHeader:
     return header
 
 
-def _decode(path: str | PathLike[str], data: bytes, flags: int) -> NDArray[np.uint8]:
+def _decode(
+    path: str | PathLike[str], data: bytes, header: ImageHeader, flags: int, reduce: int = 1
+) -> NDArray[np.uint8]:
+    """The picture, upright; what OpenCV makes up for what is missing or contradicts the header is refused."""
+    if header.scan_end:  # OpenCV gives up where the data end, but takes an end mark to be right, wherever it is
+        data = data[: header.scan_end] + _READ_PAST_END
     try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         image = None
     if image is None:
         raise InputError(f"{fspath(path)}: the image is damaged or of an unusual kind: replace or remove it")
+    if header.format != "TIFF":  # whose decoder does it by itself
+        image = _UPRIGHT[header.orientation](image)
+    width, height = (-(-side // reduce) for side in oriented_size(header))
+    if image.shape[:2] != (height, width):
+        raise InputError(
+            f"{fspath(path)}: the image is damaged (its header says {width} x {height} pixels, there are "
+            f"{image.shape[1]} x {image.shape[0]}): replace or remove it"
+        )
     return image
 
 

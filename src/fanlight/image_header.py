@@ -6,9 +6,11 @@ the size, the end mark and the orientation are looked at first.
 
 from __future__ import annotations
 
-import re
 import struct
+import zlib
 from dataclasses import dataclass
+
+from fanlight.jpeg_scans import only_scan_end
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,14 @@ class ImageHeader:
         format: JPEG, PNG, WebP, BMP or TIFF.
         width, height: in pixels, as stored: before ``orientation`` is applied.
         orientation: EXIF's number, 1 (upright) to 8.
+        scan_end: where the only scan of a JPEG ends; 0 where it has several, and of other formats.
     """
 
     format: str
     width: int
     height: int
     orientation: int = 1
+    scan_end: int = 0
 
 
 class UnknownFormatError(ValueError):
@@ -67,7 +71,7 @@ _CUT_OFF = "the {} file is cut off: replace or remove it"
 
 
 def _jpeg(data: bytes) -> ImageHeader:
-    width = height = 0
+    width = height = frame = 0
     orientation = 1
     at = 2
     while True:
@@ -83,52 +87,32 @@ def _jpeg(data: bytes) -> ImageHeader:
             break
         (length,) = struct.unpack_from(">H", data, at)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            frame = marker
             height, width = struct.unpack_from(">HH", data, at + 3)
         elif marker == 0xE1 and data[at + 2 : at + 8] == b"Exif\0\0":
             orientation = _exif_orientation(data[at + 8 : at + length])
         at += length
-    if (
-        not data.endswith(b"\xff\xd9") and data.find(b"\xff\xd9", at) < 0
-    ):  # some cameras add data after the end
-        raise ValueError(_CUT_OFF.format("JPEG"))
-    _check_scans(data, at - 2)
-    return ImageHeader("JPEG", width, height, orientation)
-
-
-_MAX_SCANS = 50
-_MAX_SEGMENTS = 1000
-_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
-
-
-def _check_scans(data: bytes, at: int) -> None:
-    """Refuse a JPEG whose picture comes in very many scans: each is a pass over all pixels and may take few bytes.
-
-    Args:
-        data: the file.
-        at: where the first scan's marker begins.
-
-    Raises:
-        ValueError: encoders write some ten scans; there are more than fifty, or very many other segments.
-    """
-    scans = segments = 0
-    while match := _MARKER.search(data, at):
-        marker, at = match[1][0], match.end()
-        if marker == 0xD9:
-            return
-        segments += 1
-        scans += marker == 0xDA
-        if scans > _MAX_SCANS or segments > _MAX_SEGMENTS:
-            raise ValueError("the JPEG file is made of too many scans to be a photo: store it anew")
-        if marker >= 0xC0 and at + 2 <= len(data):  # what is lower has no length
-            at += struct.unpack_from(">H", data, at)[0]
+    end = only_scan_end(data, at - 2, progressive=frame == 0xC2)
+    return ImageHeader("JPEG", width, height, orientation, end)
 
 
 def _png(data: bytes) -> ImageHeader:
     width, height = struct.unpack_from(">II", data, 16)
-    if data.rfind(b"IEND") < 0:
-        raise ValueError(_CUT_OFF.format("PNG"))
-    exif = _find_chunk(data, 8, ">I4s", b"eXIf")
-    return ImageHeader("PNG", width, height, _exif_orientation(exif))
+    orientation, at, kind = 1, 8, b""
+    while kind != b"IEND":
+        if at + 12 > len(data):
+            raise ValueError(_CUT_OFF.format("PNG"))
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + length
+        if end + 4 > len(data):
+            raise ValueError(_CUT_OFF.format("PNG"))
+        content = memoryview(data)[at + 4 : end]
+        if zlib.crc32(content) != struct.unpack_from(">I", data, end)[0]:
+            raise ValueError("the PNG file is damaged (a checksum is wrong): replace or remove it")
+        if kind == b"eXIf":
+            orientation = _exif_orientation(bytes(content[4:]))
+        at = end + 4
+    return ImageHeader("PNG", width, height, orientation)
 
 
 def _webp(data: bytes) -> ImageHeader:
@@ -139,8 +123,7 @@ def _webp(data: bytes) -> ImageHeader:
     if kind == b"VP8X":
         width = 1 + int.from_bytes(data[24:27], "little")
         height = 1 + int.from_bytes(data[27:30], "little")
-        exif = _find_chunk(data, 12, "<4sI", b"EXIF")
-        return ImageHeader("WebP", width, height, _exif_orientation(exif))
+        return ImageHeader("WebP", width, height, _exif_orientation(_webp_chunk(data, b"EXIF")))
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
@@ -149,21 +132,14 @@ def _webp(data: bytes) -> ImageHeader:
     return ImageHeader("WebP", width, height)
 
 
-def _find_chunk(data: bytes, at: int, layout: str, wanted: bytes) -> bytes:
-    """The content of the first chunk of a kind; empty where there is none.
-
-    Args:
-        data: the file.
-        at: where its first chunk begins.
-        layout: of a chunk's kind and length; that of PNG has the length first, and a checksum after the content.
-        wanted: the kind.
-    """
+def _webp_chunk(data: bytes, wanted: bytes) -> bytes:
+    """The content of the first chunk of a kind; empty where there is none."""
+    at = 12
     while at + 8 <= len(data):
-        one, other = struct.unpack_from(layout, data, at)
-        kind, length = (one, other) if isinstance(one, bytes) else (other, one)
+        kind, length = struct.unpack_from("<4sI", data, at)
         if kind == wanted:
             return data[at + 8 : at + 8 + length]
-        at += 8 + length + (length % 2 if isinstance(one, bytes) else 4)
+        at += 8 + length + length % 2
     return b""
 
 
