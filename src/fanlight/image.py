@@ -271,7 +271,9 @@ def _decode(
     path: str | PathLike[str], data: bytes, header: ImageHeader, flags: int, reduce: int = 1
 ) -> NDArray[np.uint8]:
     """The picture, upright; what OpenCV makes up for what is missing or contradicts the header is refused."""
-    if header.scan_end:  # OpenCV gives up where the data end, but takes an end mark to be right, wherever it is
+    if (
+        header.scan_end
+    ):  # OpenCV gives up where the data end, but takes an end mark to be right, wherever it is
         data = data[: header.scan_end] + _READ_PAST_END
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -67,6 +67,7 @@ def read_header(data: bytes) -> ImageHeader:
     return header
 
 
+_SAMPLE_FORMAT, _PHOTOMETRIC, _LAB = 339, 262, (8, 9, 10)  # tags of TIFF, and values
 _CUT_OFF = "the {} file is cut off: replace or remove it"
 
 
@@ -151,6 +152,10 @@ def _bmp(data: bytes) -> ImageHeader:
 
 def _tiff(data: bytes) -> ImageHeader:
     tags = _tiff_tags(data)
+    if tags.get(_SAMPLE_FORMAT, 1) not in (1, 4) or tags.get(_PHOTOMETRIC, 1) in _LAB:
+        raise ValueError(
+            "a TIFF of signed numbers, fractions or L*a*b* colours: convert it to 8 or 16 bits, RGB"
+        )
     return ImageHeader("TIFF", tags.get(256, 0), tags.get(257, 0), _exif_orientation(data))
 
 
@@ -164,13 +169,17 @@ def _exif_orientation(exif: bytes) -> int:
 
 
 def _tiff_tags(data: bytes) -> dict[int, int]:
-    """The first directory's tags that hold one whole number."""
+    """The first directory's tags of whole numbers; of several numbers, the first."""
     order = "<" if data.startswith(b"II") else ">"
     (at,) = struct.unpack_from(f"{order}I", data, 4)
     (entries,) = struct.unpack_from(f"{order}H", data, at)
     tags = {}
     for entry in range(at + 2, at + 2 + 12 * entries, 12):
         tag, kind, count = struct.unpack_from(f"{order}HHI", data, entry)
-        if count == 1 and kind in (3, 4):
-            (tags[tag],) = struct.unpack_from(f"{order}H" if kind == 3 else f"{order}I", data, entry + 8)
+        if kind not in (3, 4) or not count:
+            continue
+        layout, place = f"{order}{'HI'[kind - 3]}", entry + 8
+        if count * struct.calcsize(layout) > 4:  # the numbers are elsewhere
+            (place,) = struct.unpack_from(f"{order}I", data, place)
+        (tags[tag],) = struct.unpack_from(layout, data, place)
     return tags

@@ -1,6 +1,6 @@
 """Whether the picture in a JPEG file is all there, as far as the order of its parts tells.
 
-The format has no checksum, and decoders make up what is missing: grey, or blocks of one colour. So the parts, called
+The format has no checksum, and decoders make up what is missing: grey, or blocks of one colour. So the parts, the
 scans, are gone through by their markers; nothing is decoded.
 """
 
@@ -45,7 +45,9 @@ def only_scan_end(data: bytes, at: int, progressive: bool) -> int:
             end = match.start()
             break
         segments += 1
-        (length,) = struct.unpack_from(">H", data, at) if marker >= 0xC0 else (0,)  # what is lower has no length
+        (length,) = (
+            struct.unpack_from(">H", data, at) if marker >= 0xC0 else (0,)
+        )  # what is lower has no length
         if marker == _SOS:
             scans.append(data[at + 2 : at + length])
         if len(scans) > _MAX_SCANS or segments > _MAX_SEGMENTS:
@@ -57,7 +59,7 @@ def only_scan_end(data: bytes, at: int, progressive: bool) -> int:
 
 
 def _refined(scans: list[bytes]) -> bool:
-    """Whether the first component has all of its coefficients, and what was begun of any was carried to the last bit.
+    """Whether the first component has all of its coefficients, and all that were begun came to their last bit.
 
     Source: ITU-T T.81, B.2.3 and G.1.
     """
