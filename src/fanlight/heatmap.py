@@ -22,6 +22,8 @@ _CUT_VALUE = 0.999 * math.exp(-0.5 * CUT_SIGMAS**2)  # a hair lower: a cell just
 LOWEST_EXPONENT = -60.0  # exp is many times slower where its result is nearly too small for a float
 NEWTON_STEPS = 6  # brings a landmark 1 px outside the border to within 1e-4 px
 OUTSIDE_PX = 1.0  # how far beyond the border a corrected landmark may lie, in heatmap px
+LOWEST_PEAK = 1e-12  # centroids of lower ones near the peak cell: their slope would grow beyond all numbers
+LOWEST_SHARE = 1e-20  # of the peak; a lower cell counts as zero where a power has an infinite slope there
 
 
 def encode(
@@ -148,39 +150,35 @@ class Decoder:
             peak = torch.stack((peak_x, peak_y), -1)
             scores = scores if scores.dtype == torch.float64 else scores.float()
             if self.kind == "centroid":
-                offset = self._centroid(heatmaps, peak)
+                offset = self._centroid(heatmaps, scores, peak)
             else:
                 offset = _quarter(heatmaps, peak) if self.kind == "quarter" else torch.zeros_like(peak)
             return (peak + 0.5 + offset).to(scores.dtype), scores
 
-    def _centroid(self, heatmaps: Tensor, peak: Tensor) -> Tensor:
+    def _centroid(self, heatmaps: Tensor, scores: Tensor, peak: Tensor) -> Tensor:
         """The centroids (B, L, 2), relative to the centres of the peak cells."""
         height, width = heatmaps.shape[-2:]
         steps, disc = _window(self.radius * (height * width) ** 0.5, max(height, width) - 1, heatmaps.device)
-        values, inside = self._weights(heatmaps, peak, steps, disc if self.border == "cut" else None)
+        values, inside = _shares_around(heatmaps, scores, peak, steps)
+        values = self._weights(values if self.border == "corrected" else values * disc)
         across, down = inside.to(values.dtype).unbind(-2)
         columns = (down.unsqueeze(-2) @ values).squeeze(-2) * across
         rows = (values @ across.unsqueeze(-1)).squeeze(-1) * down
         mass = columns.sum(-1)[..., None]
         centroid = torch.stack((columns, rows), -2) @ steps.to(values.dtype)
-        centroid = centroid / mass.clamp_min(torch.finfo(values.dtype).tiny)
+        centroid = centroid / mass.clamp_min(1)  # that of the peak cell alone
         if self.border == "corrected":
             far = torch.stack((width - peak[..., 0], height - peak[..., 1]), -1)
             limits = (-peak - 0.5 - OUTSIDE_PX, far - 0.5 + OUTSIDE_PX)
             centroid = _undo_cut(centroid, inside, steps, limits, self.sigma_heatmap_px / self.gamma**0.5)
         return torch.where(mass > 0, centroid, 0.0)
 
-    def _weights(
-        self, heatmaps: Tensor, peak: Tensor, steps: Tensor, disc: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """The weights (B, L, K, K) of the cells around the peaks, and which lie inside: see ``_cells_around``."""
-        values, inside = _cells_around(heatmaps, peak, steps)
-        values = values if values.dtype == torch.float64 else values.float()
-        values = F.relu(values) if disc is None else F.relu(values) * disc
+    def _weights(self, shares: Tensor) -> Tensor:
+        """Shares of the peak (B, L, K, K), raised to ``gamma``."""
         if self.gamma >= 1:
-            return values if self.gamma == 1 else values**self.gamma, inside
-        positive = values > 0  # the power of another cell is never taken: its slope is infinite at 0
-        return torch.where(positive, torch.where(positive, values, 1.0) ** self.gamma, 0.0), inside
+            return shares if self.gamma == 1 else shares**self.gamma
+        positive = shares > LOWEST_SHARE
+        return torch.where(positive, torch.where(positive, shares, 1.0) ** self.gamma, 0.0)
 
 
 def find_peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -219,13 +217,12 @@ def covariances(heatmaps: Tensor, landmarks_heatmap: Tensor, radius: float = 0.1
         (B, L, 2, 2) in heatmap px squared; zero for a heatmap without a positive cell.
     """
     height, width = heatmaps.shape[-2:]
-    heatmaps = heatmaps if heatmaps.dtype == torch.float64 else heatmaps.float()
-    _, peak_x, peak_y = find_peaks(heatmaps)
+    scores, peak_x, peak_y = find_peaks(heatmaps)
     peak = torch.stack((peak_x, peak_y), -1)
     steps, _ = _window(radius * (height * width) ** 0.5, max(height, width) - 1, heatmaps.device)
-    values, inside = _cells_around(heatmaps, peak, steps)
+    shares, inside = _shares_around(heatmaps, scores, peak, steps)
     across, down = inside.unbind(-2)
-    weights = F.relu(values) * (down.unsqueeze(-1) & across.unsqueeze(-2))
+    weights = shares * (down.unsqueeze(-1) & across.unsqueeze(-2))
     away = peak.unsqueeze(-1) + steps + 0.5 - landmarks_heatmap.unsqueeze(-1)  # (B, L, 2, K)
     x, y = away.to(weights.dtype).unbind(-2)
     columns, rows = weights.sum(-2), weights.sum(-1)
@@ -236,8 +233,20 @@ def covariances(heatmaps: Tensor, landmarks_heatmap: Tensor, radius: float = 0.1
             (rows * y.square()).sum(-1),
         ),
         -1,
-    ) / columns.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+    ) / columns.sum(-1, keepdim=True).clamp_min(1)
     return moments[..., [0, 1, 1, 2]].unflatten(-1, (2, 2))
+
+
+def _shares_around(heatmaps: Tensor, scores: Tensor, peak: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``_cells_around``, but each cell as a share of its heatmap's peak, and 0 where it is negative.
+
+    A centroid does not depend on the heatmap's scale, so no slope goes through the scale; shares keep sums and
+    powers within the range of the numbers. Single precision or better.
+    """
+    values, inside = _cells_around(heatmaps, peak, steps)
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    scale = scores.detach().to(dtype).clamp_min(LOWEST_PEAK)
+    return (values / scale[..., None, None]).relu_(), inside
 
 
 def _cells_around(heatmaps: Tensor, peak: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:

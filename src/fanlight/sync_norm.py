@@ -41,8 +41,9 @@ class SyncBatchNorm(nn.BatchNorm2d):
         return (input * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
 
     def _statistics(self, input: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance over all processes, both (C,) float32."""
-        variance, mean = torch.var_mean(input.float(), (0, 2, 3), correction=0)
+        """Mean and biased variance over all processes, both (C,) in single precision or better."""
+        exact = input.to(torch.promote_types(input.dtype, torch.float32))
+        variance, mean = torch.var_mean(exact, (0, 2, 3), correction=0)
         own = torch.stack((mean, variance))
         shares = own.new_zeros(dist.get_world_size(), *own.shape)
         shares[dist.get_rank()] = own  # a sum of rows that are zero elsewhere gathers them
