@@ -30,7 +30,7 @@ LAYERS = (
     "detectors detect detector_fit predict results clips export convert compat",
     # judging and training
     "judging doctor optimise events run resuming running_means stopping sessions loaders sync_norm compiled",
-    "learner train ablation",
+    "learner train reproduction ablation",
     # what people touch
     "report __init__ web cli __main__",
 )

@@ -345,15 +345,24 @@ def recipe_values(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, 
         InputError: the file or a base of it is missing or not TOML, or an override has no ``=``.
     """
     values, places = read_recipe(path)
+    return values, places.with_overridden(override(values, overrides, str(path)))
+
+
+def override(values: dict[str, Any], overrides: Sequence[str], source: str) -> list[str]:
+    """Put overrides into the values of a recipe, and return their keys.
+
+    Raises:
+        InputError: listing every one that cannot be put in.
+    """
     keys, problems = [], []
-    for override in overrides:
+    for given in overrides:
         try:
-            keys.append(_override(values, override))
+            keys.append(_override(values, given))
         except InputError as error:
             problems.append(str(error))
     if problems:
-        raise InputError.collect(problems, f"{path}: these changes cannot be made:")
-    return values, places.with_overridden(keys)
+        raise InputError.collect(problems, f"{source}: these changes cannot be made:")
+    return keys
 
 
 def _override(values: dict[str, Any], override: str) -> str:

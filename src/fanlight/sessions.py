@@ -13,7 +13,19 @@ from fanlight.data.faces import Faces
 from fanlight.device import Team
 from fanlight.provenance import file_digest, made_by
 
-RUN = ("index", "index_sha256", "source_sha256", "faces", "seed", "start_from", "step", "minutes", "earlier")
+# What is said of the whole run; all else is said of a session.
+RUN = (
+    "index",
+    "index_sha256",
+    "source_sha256",
+    "faces",
+    "seed",
+    "start_from",
+    "step",
+    "epoch",
+    "minutes",
+    "earlier",
+)
 
 
 def begin_session(recipe: Recipe, faces: Faces, team: Team, precision: torch.dtype) -> dict[str, Any]:
@@ -28,17 +40,13 @@ def begin_session(recipe: Recipe, faces: Faces, team: Team, precision: torch.dty
     Returns:
         Of the run: ``index`` and ``index_sha256``; ``source_sha256`` of the index that a pack was made of;
         ``faces``, how many of it take part; ``seed``; ``start_from``, the file and its ``sha256``. Of the session:
-        what ``made_by`` gives; ``began`` in UTC; ``threads``, ``device``, ``precision`` and ``processes``;
-        ``from_step``.
+        what ``made_by`` and ``computing`` give; ``began`` in UTC; ``from_step``.
     """
     start = recipe.train.start_from
     return {
         **made_by(),
+        **computing(team.device, precision, team.size),
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "threads": torch.get_num_threads(),
-        "device": _device_name(team.device),
-        "precision": str(precision).removeprefix("torch."),
-        "processes": team.size,
         "from_step": 0,
         "index": faces.where,
         "index_sha256": faces.sha256,
@@ -46,6 +54,17 @@ def begin_session(recipe: Recipe, faces: Faces, team: Team, precision: torch.dty
         "faces": len(faces),
         "seed": recipe.train.seed,
         **({"start_from": {"file": start, "sha256": file_digest(start)}} if start else {}),
+    }
+
+
+def computing(device: torch.device, precision: torch.dtype, processes: int) -> dict[str, Any]:
+    """What else may change the last bits of a result: ``device``, ``precision``, ``threads`` and ``processes``."""
+    gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    return {
+        "device": f"{device.type}{gpu}",
+        "precision": str(precision).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "processes": processes,
     }
 
 
@@ -90,8 +109,3 @@ def _settings(values: Mapping[str, Any], table: str = "") -> Iterator[tuple[str,
             yield from _settings(value, f"{table}{name}.")
         else:
             yield f"{table}{name}", value
-
-
-def _device_name(device: torch.device) -> str:
-    """``cpu``, or ``cuda`` with the name of the GPU."""
-    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type

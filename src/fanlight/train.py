@@ -367,7 +367,8 @@ class _Training:
             provenance={
                 **self.provenance,
                 "step": self.position.step,
-                "minutes": round(self.position.seconds / 60, 3),
+                "epoch": self.position.step / self.steps_per_epoch,
+                "minutes": self.position.seconds / 60,
             },
             training=training,
         )

@@ -18,6 +18,7 @@ from fanlight.cli import (
     models,
     predict,
     recipes,
+    reproduce,
     serve,
     train,
 )
@@ -32,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("train")(train.train)
+app.command("reproduce")(reproduce.reproduce)
 app.command("ablate")(ablate.ablate)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
@@ -51,7 +53,7 @@ def version(
 ) -> None:
     """Train, judge and use Face Alignment Networks."""
     command, processes = context.invoked_subcommand, os.environ.get("WORLD_SIZE", "1")
-    if processes != "1" and command not in ("train", "ablate", None):
+    if processes != "1" and command not in ("train", "ablate", "reproduce", None):
         raise InputError(
             f"fanlight {command} takes one process, and was started as {processes}, which would all do the same: "
             "start it without torchrun"

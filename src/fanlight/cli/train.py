@@ -49,10 +49,10 @@ def train(
     """
     folder, checked = _open(recipe, settings or [], out_folder, resume)
     skip_invalid |= resume is not None and (folder / SKIPPED).exists()  # as the run did when it began
-    faces = _check_data(checked, folder, skip_invalid)
+    faces = check_data(checked, folder, skip_invalid)
     from fanlight.train import train as run
 
-    with _stopped_with_advice(folder), TrainingBar() as bar:
+    with stopped_with_advice(folder), TrainingBar() as bar:
         outcome = run(checked, faces, folder, bar, resume=resume is not None)
     if outcome:
         why = "all epochs are done" if outcome.stopped == "epochs" else "the time is up"
@@ -91,7 +91,7 @@ def _open(
     return folder, load_recipe(recipe, settings)
 
 
-def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Faces:
+def check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Faces:
     """The faces of the recipe's partitions, every one of them usable."""
     from fanlight.cli.faces import check_with_bar, refuse, tell_skipped
     from fanlight.data.check import write_problems
@@ -111,7 +111,7 @@ def _check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Faces:
 
 
 @contextlib.contextmanager
-def _stopped_with_advice(folder: Path) -> Iterator[None]:
+def stopped_with_advice(folder: Path, advice: str = "") -> Iterator[None]:
     """Say how to go on after Ctrl-C, and after SIGTERM, by which torchrun and SLURM stop a process."""
     from fanlight.run import how_to_go_on
 
@@ -120,7 +120,7 @@ def _stopped_with_advice(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:  # one that has saved where it was says so
         if leads():
-            err.print(f"{stop if stop.args else 'stopped at once'}; {how_to_go_on(folder)}")
+            err.print(f"{stop if stop.args else 'stopped at once'}; {advice or how_to_go_on(folder)}")
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
