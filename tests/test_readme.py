@@ -34,7 +34,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Their commands run, or are parsed at least.
 PAGES = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("flow", "markup", "packs", "devices", "convert", "ablation", "doctor")),
+    *(
+        f"docs/{name}.md"
+        for name in ("flow", "markup", "packs", "devices", "convert", "ablation", "doctor", "provenance")
+    ),
 )
 TINY = (
     *("model.preset=fan1_narrow", "model.features=8", "model.stem_features=4", "model.input_size=64"),
@@ -126,6 +129,7 @@ def test_command_takes_these_words(page: str, line: str) -> None:
                 *(
                     "train",
                     "ablate",
+                    "reproduce",
                     "eval",
                     "compare",
                     "predict",
