@@ -18,7 +18,7 @@ TRUST := $(if $(PIP_CERT),SSL_CERT_FILE="$(PIP_CERT)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test slow bench notebook lint format clean
+.PHONY: help setup demo test slow bench notebook lint format audit clean
 
 help:
 	@echo 'make demo     make synthetic faces, train a small network on them, judge it, write a report (10 minutes)'
@@ -28,6 +28,7 @@ help:
 	@echo 'make notebook run examples/experiments.ipynb anew, which changes the outputs in it (3 minutes)'
 	@echo 'make lint     check style and types'
 	@echo "make format   put the code into the project's style"
+	@echo 'make audit    ask PyPI for known advisories about the packages in constraints.txt (needs the network)'
 	@echo 'make setup    only set up .venv (the others do it by themselves)'
 	@echo 'make clean    remove what demo, builds and caches left; .venv and runs/ stay'
 
@@ -81,6 +82,12 @@ lint: $(READY)
 format: $(READY)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+audit: $(READY)
+	@$(TRUST) $(VENV)/bin/uvx pip-audit@2.10.1 -r constraints.txt --no-deps --disable-pip --strict --progress-spinner off || { \
+	  echo 'make audit: not clean. Either a table above names the advisories, or PyPI could not be asked about all packages' >&2; \
+	  echo '(no network, or a mirror, which has no advisories): then nothing is known; run it where PyPI itself answers.' >&2; \
+	  exit 1; }
 
 clean:
 	rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -224,7 +224,7 @@ CASES: list[tuple[str, Spoil, str, str]] = [
         "dlib-xml",
         written("labels_train.xml", "<!DOCTYPE a [<!ENTITY b 'c'>]><dataset/>"),
         "labels_train.xml",
-        "declares entities",
+        "declares a document type",
     ),
     (
         "dlib-xml",

@@ -175,7 +175,7 @@ def test_a_cache_that_cannot_be_written_is_told(
         open_faces(site.url, Cache(tmp_path / "file"))
     pack = open_faces(site.url, Cache(tmp_path / "cache"))
 
-    def full(url: str, target: Path) -> None:
+    def full(url: str, target: Path, most: int) -> None:
         target.write_bytes(b"some")
         raise OSError(28, "No space left on device")
 

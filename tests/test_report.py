@@ -128,6 +128,8 @@ def check_self_contained(page: Page) -> None:
     assert all("src" not in script for script in page.all("script"))
     assert not re.search(r"fetch\(|XMLHttpRequest|import\(", page.source)
     assert not page.all("link")
+    (policy,) = (tag["content"] for tag in page.all("meta") if tag.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "@import" not in page.source
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page.source))
     addresses = set(re.findall(r"https?://[^\s\"'<]*", page.source))

@@ -103,6 +103,26 @@ def test_the_order_can_be_changed_and_names_stay_text(page: Page, folder: Path) 
     assert "0.00 % error" in page.text(".title span")
 
 
+def test_a_script_that_slipped_into_a_page_is_not_run(page: Page, folder: Path) -> None:
+    """Were a name not escaped, the browser would still refuse: the page's policy names its own script alone."""
+    source = (folder / "report.html").read_text(encoding="utf-8")
+    evil = (
+        "<script>document.title = 'run'</script><img src=x onerror=\"document.title = 'run'\">"
+        "<iframe srcdoc=\"<script>parent.document.title = 'run'</script>\"></iframe>"
+        "<svg onload=\"document.title = 'run'\"></svg><link rel=stylesheet href=evil.css>"
+    )
+    (folder / "slipped.html").write_text(source.replace("<main>", f"<main>{evil}"), encoding="utf-8")
+    show(page, folder / "slipped.html")
+    page.press(".controls button:nth-child(2)")
+    assert place(page) == "2 / 16", "the page's own script runs"
+    page.value("new Promise(done => setTimeout(done, 300))")
+    assert page.value("document.title") == "A run"
+    refused = [problem for problem in page.problems if "Content Security Policy" in problem]
+    assert all(any(name in problem for problem in refused) for name in ("/x'", "evil.css'", "inline")), (
+        refused
+    )
+
+
 @pytest.mark.parametrize("name", ["report.html", "compare.html"])
 @pytest.mark.parametrize(("width", "phone"), [(390, True), (1280, False)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -85,6 +85,19 @@ def test_csv_is_continuous_and_has_a_line_for_each_face(tmp_path: Path, found: F
     assert list(rows[0])[:8] == ["image", "face", "left", "top", "right", "bottom", "score", "x0"]
 
 
+@pytest.mark.parametrize("name", ["=1+1.png", "+a.png", "-a.png", "@sum.png"])
+def test_no_name_is_a_formula_to_a_spreadsheet(
+    tmp_path: Path, five: Markup, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_image(name, np.zeros((30, 40, 3), np.uint8))
+    fanlight.write_csv("faces.csv", [(Path(name), [])], five)
+    with open("faces.csv", newline="", encoding="utf-8") as lines:
+        (row,) = csv.DictReader(lines)
+    assert row["image"] == f"./{name}"
+    assert read_image(row["image"]).shape == (30, 40, 3), "the same file"
+
+
 def test_json_is_like_coco_in_index_coordinates(tmp_path: Path, found: Found, five: Markup) -> None:
     """Index coordinates are the continuous ones - 0.5, boxes are left, top, width, height, edges count from 1."""
     fanlight.write_json(tmp_path / "faces.json", found, five)

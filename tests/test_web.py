@@ -338,13 +338,48 @@ def test_nothing_of_the_page_comes_from_elsewhere(site: httpx2.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "//etc/passwd"]
+    "path",
+    [
+        *(
+            "/static/../app.py",
+            "/static/..%2fapp.py",
+            "/static/%2e%2e/app.py",
+            "//etc/passwd",
+            "/static//etc/passwd",
+        ),
+        *(
+            "/static/..%252fapp.py",
+            "/static/%2fetc%2fpasswd",
+            "/static/app.js%00.html",
+            "/static/..%5capp.py",
+        ),
+        *("/static/....//app.py", "/%2e%2e/%2e%2e/etc/passwd", "/static/app.js/", "file:///etc/passwd"),
+    ],
 )
 def test_no_path_leads_to_the_disk(site: httpx2.Client, path: str) -> None:
     with socket.create_connection((site.base_url.host, site.base_url.port)) as line:
         line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: line.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "GETX"])
+def test_other_methods_do_nothing(site: httpx2.Client, method: str) -> None:
+    for path in ("/", "/static/app.js", "/api/models", "/api/predict"):
+        with socket.create_connection((site.base_url.host, site.base_url.port)) as line:
+            line.sendall(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: line.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 405")
+
+
+def test_names_of_files_come_back_as_data_and_not_in_headers(site: httpx2.Client) -> None:
+    for name in ("a\r\nSet-Cookie: a=b", "<script>alert(1)</script>.png", "\x1b[2J.png", "../../etc/passwd"):
+        answer = site.post("/api/predict", files={"photo": (name, b"no photo")})
+        assert answer.status_code == 415
+        assert answer.headers["content-type"] == "application/json"
+        assert "set-cookie" not in answer.headers
+        assert "\x1b" not in answer.json()["error"]
+        assert "etc" not in answer.json()["error"]
 
 
 def test_landmark_files(site: httpx2.Client, tmp_path: Path) -> None:

@@ -73,53 +73,6 @@ class Places:
         return ""
 
 
-def recipe_values(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Places]:
-    """A recipe's settings as they are written, unchecked, with overrides applied; and where each stands.
-
-    Raises:
-        InputError: the file or a base of it is missing or not TOML, or an override has no ``=``.
-    """
-    values, places = read_recipe(path)
-    return values, places.with_overridden(override(values, overrides, str(path)))
-
-
-def override(values: dict[str, Any], overrides: Sequence[str], source: str) -> list[str]:
-    """Put overrides into the values of a recipe, and return their keys.
-
-    Raises:
-        InputError: listing every one that cannot be put in.
-    """
-    keys, problems = [], []
-    for given in overrides:
-        try:
-            keys.append(_override(values, given))
-        except InputError as error:
-            problems.append(str(error))
-    if problems:
-        raise InputError.collect(problems, f"{source}: these changes cannot be made:")
-    return keys
-
-
-def _override(values: dict[str, Any], override: str) -> str:
-    """Put one override into the values and return its key."""
-    key, equals, given = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise InputError(f"--set {override}: write KEY=VALUE, as in train.epochs=3")
-    try:
-        value = tomllib.loads(f"value = {given}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = given.strip()
-    table = values
-    for part in parts[:-1]:
-        inner = table.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise InputError(f"--set {override}: {part} is not a table of settings")
-        table = inner
-    table[parts[-1]] = value
-    return ".".join(parts)
-
-
 def read_recipe(path: Path) -> tuple[dict[str, Any], Places]:
     """Read a recipe together with its base, and that one's.
 
@@ -142,6 +95,8 @@ def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], Places]:
         circle = " -> ".join(recipe.name for recipe in chain)
         raise InputError(f"{above[0]}: its bases go round in a circle, {circle}: take one base away")
     needed = f", the base of {above[-1]}" if above else ""
+    if path.exists() and not path.is_file():  # devices have no end
+        raise InputError(f"{path}: cannot read the recipe{needed}: not a file")
     try:
         text = path.read_text(encoding="utf-8-sig")
         values = tomllib.loads(text)

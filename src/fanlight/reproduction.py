@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from fanlight.checkpoint import Checkpoint
-from fanlight.config import Recipe
+from fanlight.config import Recipe, override
 from fanlight.data.faces import Faces
 from fanlight.device import choose_precision, resolve_device
 from fanlight.errors import InputError
 from fanlight.markup import Markup
 from fanlight.provenance import file_digest, made_by
-from fanlight.recipe_file import override
 from fanlight.sessions import changed_settings, computing, sessions_of
 
 # Known by their content, wherever they lie; and what does not change a network.

@@ -156,11 +156,18 @@ class CsvFile(_OneFile):
 
     def add(self, photo: Path, faces: Sequence[Face]) -> None:
         """Write the faces of a photo."""
+        name = _cell(photo)
         if not faces:
-            self._rows.writerow([photo.as_posix(), 0, *[""] * (5 + 3 * self.markup.count)])
+            self._rows.writerow([name, 0, *[""] * (5 + 3 * self.markup.count)])
         for number, face in enumerate(faces, 1):
             values = [*face.box, face.scores.mean(), *np.column_stack([face.landmarks, face.scores]).ravel()]
-            self._rows.writerow([photo.as_posix(), number, *(f"{value:.3f}" for value in values)])
+            self._rows.writerow([name, number, *(f"{value:.3f}" for value in values)])
+
+
+def _cell(photo: Path) -> str:
+    """A photo's path in a table, after ``./`` (the same file) where spreadsheets would see a formula."""
+    name = photo.as_posix()
+    return f"./{name}" if name[0] in "=+-@\t\r" else name
 
 
 class JsonFile(_OneFile):

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from fanlight.ablation.settings import AblationSettings, VariantSettings, read_settings
 from fanlight.checkpoint import load_checkpoint
-from fanlight.config import Recipe
+from fanlight.config import Recipe, recipe_values
 from fanlight.data.faces import Faces
 from fanlight.data.opening import open_faces
 from fanlight.distance import possible_normalisers
@@ -19,8 +21,7 @@ from fanlight.heatmap import Decoder
 from fanlight.markup import Markup
 from fanlight.metric import Metric
 from fanlight.models import find
-from fanlight.recipe_file import merge, recipe_values
-from fanlight.settings import Strict
+from fanlight.recipe_file import merge
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,9 @@ def _decoder(name: str, decoder: Decoder, changes: Mapping[str, Any]) -> Decoder
     return checked.decoder
 
 
-class _Decoding(Strict):
+class _Decoding(BaseModel):
     """A decoder's settings, checked as those of a recipe are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     decoder: Decoder = Decoder()

@@ -39,7 +39,6 @@ from fanlight.errors import InputError
 from fanlight.faults import check_all
 from fanlight.judging.jitter import Steps
 from fanlight.metric import Metric
-from fanlight.settings import Strict
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # of a variant; its folder's, too
 SAME_FOR_ALL = (
@@ -47,6 +46,10 @@ SAME_FOR_ALL = (
     *("train.seed", "train.epochs", "train.max_minutes", "train.device", "schedule.clock"),
 )
 """Settings that no variant has of its own: the faces, the budget, and where it is spent."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class VariantSettings(BaseModel):
@@ -86,7 +89,7 @@ class VariantSettings(BaseModel):
         return self
 
 
-class Claim(Strict):
+class Claim(_Strict):
     """Two variants to compare face by face.
 
     Attributes:
@@ -100,7 +103,7 @@ class Claim(Strict):
     old: str
 
 
-class JitterSettings(Strict):
+class JitterSettings(_Strict):
     """Which photos are moved to see how steady landmarks are; see ``fanlight.judging.jitter``.
 
     Attributes:
@@ -112,7 +115,7 @@ class JitterSettings(Strict):
     steps: Steps = Steps()
 
 
-class AblationSettings(Strict):
+class AblationSettings(_Strict):
     """An ablation's file; see the module."""
 
     title: str

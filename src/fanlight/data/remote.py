@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 _AT_ONCE = 2  # files that are fetched ahead at the same time
 _SECONDS = 60.0  # without a byte, after which an attempt has failed
+_MOST_DESCRIPTION = 64 << 20  # bytes of a pack's description, which says how large all else is
 Result = TypeVar("Result")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
@@ -52,18 +54,22 @@ def open_remote(url: str, cache: Cache | None = None) -> Pack:
     """Open the pack at a URL; its tables are fetched if they are not there yet.
 
     Args:
-        url: of the pack's folder: ``https://``, ``s3://``, ``gs://`` or whatever else fsspec knows.
+        url: of the pack's folder: ``https://``, ``s3://``, ``gs://`` or whatever else fsspec knows, but not
+            fsspec's chains (``a::b``), which read further addresses, and templates, out of what a server sends.
         cache: where to keep what is fetched.
 
     Raises:
         InputError: it cannot be fetched, or is no pack.
     """
     url, cache = url.rstrip("/"), cache or Cache()
+    if "::" in url:
+        raise InputError(f"{url}: a chain of addresses (::): give the address of the pack's folder alone")
     try:
         cache.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _no_cache(cache.folder, error) from None
-    data = _with_patience(f"{url}/{DESCRIPTION}", cache.folder, lambda: _read(f"{url}/{DESCRIPTION}"))
+    source = f"{url}/{DESCRIPTION}"
+    data = _with_patience(source, cache.folder, lambda: _read(source, cache.folder))
     description = Description.parse(data, url)
     sha256 = hashlib.sha256(data).hexdigest()
     return Pack(url, sha256, description, RemoteFiles(url, cache, sha256, description))
@@ -142,7 +148,7 @@ class RemoteFiles:
         part, source = self.folder / f".{stored.name}.part", f"{self.url}/{stored.name}"
 
         def fetch() -> None:
-            _download(source, part)
+            _download(source, part, stored.bytes)
             if fault := mismatch(part, stored, content=True):
                 raise _BrokenError(f"what arrives {fault}")
             part.replace(path)
@@ -217,18 +223,29 @@ def _options(url: str) -> dict[str, Any]:
     return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(sock_connect=_SECONDS, sock_read=_SECONDS)}}
 
 
-def _read(url: str) -> bytes:
+def _read(url: str, folder: Path) -> bytes:
+    """A description, by way of a folder."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".description.") as side:
+        _download(url, Path(side, DESCRIPTION), _MOST_DESCRIPTION)
+        return Path(side, DESCRIPTION).read_bytes()
+
+
+def _download(url: str, target: Path, most: int) -> None:
+    """Fetch a file, up to so many bytes: a server may go on for ever.
+
+    Raises:
+        _BrokenError: there are more.
+    """
+    from fsspec import Callback
     from fsspec.core import url_to_fs
 
-    system, path = url_to_fs(url, use_listings_cache=False, **_options(url))
-    return system.cat_file(path)
-
-
-def _download(url: str, target: Path) -> None:
-    from fsspec.core import url_to_fs
+    class Limit(Callback):  # type: ignore[misc]
+        def call(self, *_: object, **__: object) -> None:
+            if self.value > most:
+                raise _BrokenError(f"what arrives has more than {most} bytes")
 
     system, path = url_to_fs(url, use_listings_cache=False, **_options(url))
-    system.get_file(path, str(target))
+    system.get_file(path, str(target), callback=Limit())
 
 
 def _is_there(path: Path, stored: StoredFile) -> bool:
@@ -252,10 +269,14 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _make_room(cache: Cache, needed: int) -> None:
-    """Remove the tar files that were used longest ago until there is room for another."""
+    """Remove the tar files that were used longest ago until there is room for another.
+
+    Only those that were fetched, which have a lock beside them: the folder may hold somebody's own.
+    """
     copies = []
-    for path in cache.folder.glob("*/*.tar"):
+    for lock in cache.folder.glob("*/.*.tar.lock"):
         with suppress(FileNotFoundError):
+            path = lock.with_name(lock.name[1:].removesuffix(".lock"))
             status = path.stat()
             copies.append((status.st_mtime, status.st_size, path))
     total = sum(size for _, size, _ in copies) + needed

@@ -1,13 +1,19 @@
-"""Pages from templates: whatever comes from outside is escaped, whatever a page needs is inside it."""
+"""Pages from templates: whatever comes from outside is escaped, whatever a page needs is inside it.
+
+Should something slip through all the same, the browser is told to run no script but the viewer's and to fetch
+nothing.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import cv2
 import jinja2
+import markupsafe
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,10 +24,13 @@ QUALITY = 85
 
 
 def write_page(path: str | Path, template: str, **content: Any) -> Path:
-    """Render a template into a file, whose folder is made.
+    """Render a template into a file, whose folder is made; it appears whole or not at all.
 
     Returns:
         The path written.
+
+    Raises:
+        InputError: it cannot be written.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fanlight"),
@@ -30,9 +39,21 @@ def write_page(path: str | Path, template: str, **content: Any) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template(template).render(**content)
+    script = environment.get_template("viewer.js").render()
+    page = environment.get_template(template).render(
+        **content, script=markupsafe.Markup(script), policy=_policy(script)
+    )
     write_whole(path, page)
     return Path(path)
+
+
+def _policy(script: str) -> str:
+    """What a page may do: run this script, show the pictures in it, and use its own styles."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def data_uri(image: Image, quality: int = QUALITY) -> str:

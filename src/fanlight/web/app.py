@@ -96,6 +96,7 @@ def make_app(shelf: work.Shelf) -> FastAPI:
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        redirect_slashes=False,
     )
     _add_page(app)
     _add_api(app, shelf, Desk())

@@ -8,7 +8,8 @@ times whether the point is hidden, ``bboxesTr`` the boxes (left, top, width, hei
 Convention: MATLAB, so counted from 1 with pixel centres at whole numbers (mmpose's converter subtracts 1 to
 count from 0): continuous = p - 0.5. A box begins at the left edge of its first pixel: continuous = left - 1.
 
-The photos are written out as PNG files, and what is hidden into ``occlusion.tsv``.
+The photos are written out as PNG files, and what is hidden into ``occlusion.tsv``. HDF5 files may refer to others,
+of any name: such arrays and links are refused.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def _read_file(request: Request, path: Path, split: str, contents: Contents, row
             for i in range(phis.shape[1]):
                 photo = folder / f"{i + 1:06d}.png"
                 try:
-                    write_image(photo, _image(path, file[cells[i]], i))
+                    write_image(photo, _image(path, _inside(path, file[cells[i]]), i))
                     face, hidden = _face(path, phis[:, i], boxes[:, i], i)
                 except InputError as error:
                     contents.problems.append(str(error))
@@ -83,7 +84,11 @@ def _variables(path: Path, file: Any, split: str) -> tuple[Any, NDArray[Any], ND
     missing = [key for key in _KEYS[split] if key not in file]
     if missing:
         raise InputError(f"{path}: has no {', '.join(missing)}: not a file of COFW?")
-    cells, phis, boxes = (file[key] for key in _KEYS[split])
+    import h5py
+
+    if not all(isinstance(file.get(key, getlink=True), h5py.HardLink) for key in _KEYS[split]):
+        raise InputError(f"{path}: links to what is elsewhere, which COFW does not: not read")
+    cells, phis, boxes = (_inside(path, file[key]) for key in _KEYS[split])
     count = min(cells.size, _MAX_FACES)
     if phis.shape != (87, count) or boxes.shape != (4, count) or cells.size != count:
         raise InputError(
@@ -91,6 +96,13 @@ def _variables(path: Path, file: Any, split: str) -> tuple[Any, NDArray[Any], ND
             f"{cells.shape}, {phis.shape} and {boxes.shape}"
         )
     return np.asarray(cells).ravel(), np.asarray(phis), np.asarray(boxes)
+
+
+def _inside(path: Path, array: Any) -> Any:
+    """The same array, which does not lie in another file."""
+    if array.external or array.is_virtual:
+        raise InputError(f"{path}: takes arrays from other files, which COFW does not: not read")
+    return array
 
 
 def _image(path: Path, cell: Any, i: int) -> NDArray[np.uint8]:

@@ -1,9 +1,9 @@
 """Taking zip and tar files apart, within limits.
 
-Only plain files come out, each below the folder they are unpacked into: absolute names, names that lead
-upwards, links and devices are refused. So is an archive that unpacks to more than ``MAX_GROWTH`` times its
-size, to more than ``MAX_BYTES``, to more than ``MAX_FILES`` files, or to more than the disk holds. 300W comes
-as a zip file cut into parts (``300w.zip.001`` to ``.004``), which is read as if it were one.
+Only plain files come out, each below the folder they are unpacked into, and none that can be run: absolute names,
+names that lead upwards, links and devices are refused. So is an archive that unpacks to more than ``MAX_GROWTH``
+times its size, to more than ``MAX_BYTES``, to more than ``MAX_FILES`` files, or to more than the disk holds. 300W
+comes as a zip file cut into parts (``300w.zip.001`` to ``.004``), which is read as if it were one.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ MAX_GROWTH = 200
 """No archive unpacks to more than so many times its size, small ones (64 MiB unpacked) apart."""
 
 _SMALL = 64 << 20
+_MOST_TEXT = 1 << 20  # of what a tar file says of a member besides its head: long names and the like
+_TEXTS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
 _PART = re.compile(r"(?P<stem>.+\.zip)\.(?P<number>\d{3})", re.IGNORECASE)
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _LITTER = ("__MACOSX", ".DS_Store", ".directory", "Thumbs.db", "desktop.ini")
@@ -107,7 +111,7 @@ def unpack(parts: Sequence[Path], folder: Path, progress: Progress = lambda done
     size = sum(part.stat().st_size for part in parts)
     try:
         if parts[0].name.lower().endswith(_TAR):
-            with tarfile.open(parts[0]) as tar:
+            with tarfile.open(parts[0], tarinfo=_TarEntry) as tar:
                 _unpack_all(name, size, folder, _tar_members(name, tar), progress)
                 tail = (
                     tar.fileobj.read(_SMALL) if tar.fileobj else b""
@@ -124,6 +128,22 @@ def unpack(parts: Sequence[Path], folder: Path, progress: Progress = lambda done
     except _DAMAGE as error:
         hint = "; are all parts here?" if len(parts) > 1 or _PART.fullmatch(parts[0].name) else ""
         raise InputError(f"{name}: cannot unpack the archive: {error}{hint}") from None
+
+
+class _TarEntry(tarfile.TarInfo):
+    """What a tar file says of a member. Long names are read whole, so that they have to have an end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _TarEntry:
+        """See ``TarInfo``.
+
+        Raises:
+            ValueError: it is longer than any name, or a file with holes, whose list of holes has no bounds.
+        """
+        entry = super().frombuf(buf, encoding, errors)
+        if entry.type == tarfile.GNUTYPE_SPARSE or (entry.type in _TEXTS and entry.size > _MOST_TEXT):
+            raise ValueError(f"{entry.name!r}: a member with holes, or whose name takes {entry.size} bytes")
+        return entry
 
 
 class _Member:
