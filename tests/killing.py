@@ -16,7 +16,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import fanlight.cli
@@ -28,32 +28,50 @@ for name in ("fanlight.train", "torch._dynamo"):  # the second is imported when 
     importlib.import_module(name)
 
 
-def start(recipe: Path, folder: Path) -> tuple[int, int]:
-    """Begin a run or go on with it; gives the process and a pipe that gets a byte when training begins."""
+class _Bar(fanlight.cli.train.TrainingBar):
+    """Tells by a pipe when training begins, and does something after a step."""
+
+    told: int
+    deeds: Mapping[int, Callable[[], None]]
+
+    def begin(self, total_steps: int, step: int) -> None:
+        os.write(self.told, b"!")
+        super().begin(total_steps, step)
+
+    def advance(self, step: int, share: float, status: Mapping[str, float]) -> None:
+        super().advance(step, share, status)
+        self.deeds.get(step, lambda: None)()
+
+
+def start(
+    recipe: Path, folder: Path, deeds: Mapping[int, Callable[[], None]] | None = None
+) -> tuple[int, int]:
+    """Begin a run or go on with it, in a process group of its own.
+
+    Args:
+        recipe: of the run.
+        folder: the run's; what is printed goes to a .log beside it.
+        deeds: what the process does after which steps.
+
+    Returns:
+        The process, and a pipe that gets a byte when training begins.
+    """
     heard, told = os.pipe()
     process = os.fork()
     if process:
         os.close(told)
         return process, heard
-    begin = fanlight.cli.train.TrainingBar.begin
-
-    def tell(self: fanlight.cli.train.TrainingBar, total_steps: int, step: int) -> None:
-        os.write(told, b"!")
-        begin(self, total_steps, step)
-
-    fanlight.cli.train.TrainingBar.begin = tell  # type: ignore[method-assign]
+    os.setpgid(0, 0)
+    _Bar.told, _Bar.deeds = told, deeds or {}
+    fanlight.cli.train.TrainingBar = _Bar  # type: ignore[misc]
     words = ["--resume", folder] if can_go_on(folder) else [recipe, "--out", folder]
     sys.argv = ["fanlight", "train", *map(str, words)]
-    log = os.open(recipe.with_suffix(".log"), os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    folder.parent.mkdir(exist_ok=True)
+    log = os.open(folder.with_suffix(".log"), os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    code = 1
-    try:
-        fanlight.cli.main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    finally:
-        os._exit(code)
+    fanlight.cli.main()
+    sys.exit()
 
 
 def end_of(process: int, folder: Path) -> bool:

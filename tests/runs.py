@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
 from torch import Tensor
 
 from fanlight.checkpoint import load_checkpoint
@@ -120,6 +122,17 @@ def assert_same(one: Any, other: Any, place: str = "") -> None:
         assert one == other, place
 
 
+def steps_written(folder: Path) -> dict[str, list[int]]:
+    """The steps of each curve as they stand in the files of events, of whatever session."""
+    steps: dict[str, list[int]] = {}
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        for event in RawEventFileLoader(str(path)).Load():
+            read = Event.FromString(event)
+            for value in read.summary.value:
+                steps.setdefault(value.tag, []).append(read.step)
+    return steps
+
+
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard shows."""
     events = EventAccumulator(str(folder))
@@ -143,6 +156,6 @@ def assert_equal_runs(one: Path, other: Path, previous: bool = False) -> None:
 def _content(path: Path) -> dict[str, Any]:
     checkpoint = load_checkpoint(path)
     content = {part.name: getattr(checkpoint, part.name) for part in fields(checkpoint)}
-    training = {**checkpoint.training, "seconds": 0} if checkpoint.training else {}
+    training = {**checkpoint.training, "seconds": 0, "run": ""} if checkpoint.training else {}
     of_run = {name: value for name, value in checkpoint.provenance.items() if name in SAME}
     return {**content, "provenance": of_run, "training": training}

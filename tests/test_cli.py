@@ -326,7 +326,7 @@ def test_a_stopped_training_says_how_to_go_on(
 
     monkeypatch.setattr(TrainingBar, "validated", lambda *words: signal.raise_signal(stop))
     code, _, err = fanlight("train", work / "recipe.toml", "--out", tmp_path / "run")
-    assert code == 130
+    assert code == 128 + stop
     assert f"fanlight train --resume {tmp_path / 'run'}" in err
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 

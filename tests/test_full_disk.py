@@ -135,6 +135,28 @@ def test_a_full_disk_ends_with_code_2(
     assert_equal_runs(tmp_path / "moved", whole)
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused(data: Index, recipe: Recipe, tmp_path: Path) -> None:
+    """Below a file, where nobody can make one, and on a disk that became read-only between two sessions."""
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file" / "run", Path("/proc/self/run")):
+        with pytest.raises(InputError, match=f"{folder}: cannot write there: .*; give a folder that can be"):
+            run(recipe, data, folder)
+    half, disk = tmp_path / "half", tmp_path / "disk"
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(recipe, data, half, CutAt(3))
+    disk.mkdir()
+    if subprocess.run(["mount", "--bind", str(half), str(disk)], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a disk")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(disk)], check=True)
+        before = (half / "checkpoints" / "last.ckpt").read_bytes()
+        with pytest.raises(InputError, match="Read-only file system"):
+            run(recipe, data, disk, resume=True)
+        assert (half / "checkpoints" / "last.ckpt").read_bytes() == before
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_photos_that_vanish_are_named_with_the_way_on(tmp_path: Path, workers: int) -> None:
     """Unplugged after the first validation; when they are back, the run goes on to the same end."""
@@ -147,7 +169,10 @@ def test_photos_that_vanish_are_named_with_the_way_on(tmp_path: Path, workers: i
         train(recipe, data, tmp_path / "run", Unplug(photo))
     message = str(caught.value)
     assert str(photo) in message
-    assert "when it is there again, go on from the last checkpoint by fanlight train --resume" in message
+    assert (
+        "which is saved; when that is mended, go on from the last checkpoint by fanlight train --resume"
+        in message
+    )
     photo.with_suffix(".away").rename(photo)
     run(recipe, data, tmp_path / "run", resume=True)
     assert_equal_runs(tmp_path / "run", tmp_path / "whole")

@@ -16,8 +16,8 @@ PACKAGE = SOURCE / "fanlight"
 # place, such as data.synthetic, may order its own modules as it likes.
 LAYERS = (
     # conventions, and what everything reads
-    "errors durable digest provenance geometry crop_fit markup_file markup projection augment_settings",
-    "jpeg_scans image_header image photos",
+    "errors durable digest locking stopping provenance geometry crop_fit markup_file markup projection",
+    "augment_settings jpeg_scans image_header image photos",
     # the parts of the method
     "model heatmap loss adversarial distance resample metric draw plot",
     # what feeds training
@@ -29,7 +29,7 @@ LAYERS = (
     "recipe_file faults published recipes config device checkpoint models network metadata onnx_network",
     "detectors detect detector_fit predict results clips export convert compat",
     # judging and training
-    "judging doctor optimise events run resuming running_means stopping sessions loaders sync_norm compiled",
+    "judging doctor optimise events resuming run running_means sessions loaders sync_norm compiled",
     "learner train reproduction ablation",
     # what people touch
     "report __init__ web cli __main__",

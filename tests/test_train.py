@@ -274,7 +274,7 @@ def test_the_runs_folder(data: Index, tmp_path: Path) -> None:
     assert outcome is not None
     names = {path.name for path in tmp_path.iterdir()}
     (events,) = (name for name in names if name.startswith("events.out.tfevents"))
-    assert names == {"recipe.toml", "metrics.csv", "checkpoints", events}
+    assert names == {"recipe.toml", "metrics.csv", "checkpoints", "run.id", ".lock", events}
     assert (tmp_path / events).stat().st_size > 200
     steps = [f"step{step:08d}.ckpt" for step in (2, 4, 6, 8)]
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["best.ckpt", "last.ckpt", "previous.ckpt", *steps]

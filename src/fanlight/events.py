@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import scalar
@@ -17,8 +20,8 @@ _NAME = "events.out.tfevents"
 class Events:
     """A new file of events in a run's folder.
 
-    TensorBoard reads a folder's files in the order of their names, so this one's time is later than theirs; of
-    what they hold it forgets all steps after ``step``.
+    TensorBoard reads a folder's files in the order of their names, so this one's time is later than theirs. Steps
+    after ``step``, which come again, are cut off theirs; one that is running forgets what it has read of them.
 
     Args:
         folder: the run's.
@@ -30,6 +33,8 @@ class Events:
 
     def __init__(self, folder: Path, step: int) -> None:
         times = [path.name.removeprefix(f"{_NAME}.").partition(".")[0] for path in folder.glob(f"{_NAME}.*")]
+        for path in folder.glob(f"{_NAME}.*"):
+            _cut(path, step)
         now = max([int(time.time()), *(int(earlier) + 1 for earlier in times if earlier.isdecimal())])
         self._path = folder / f"{_NAME}.{now:010d}.{socket.gethostname()}"
         start = SessionLog(status=SessionLog.START)
@@ -45,3 +50,19 @@ class Events:
             for event in events:
                 event.wall_time = time.time()
                 records.write(event.SerializeToString())
+
+
+def _cut(path: Path, step: int) -> None:
+    """Cut a file before its first figures of a later step, or where it was left half written."""
+    with path.open("r+b") as file, contextlib.suppress(DecodeError, OverflowError):
+        while True:
+            end = file.tell()
+            head = file.read(12)  # the length of the event, and a sum of that
+            length = int.from_bytes(head[:8], "little")
+            event = file.read(length + 4)
+            if len(head) + len(event) < length + 16:
+                break
+            found = Event.FromString(event[:-4])
+            if found.HasField("summary") and found.step > step:
+                break
+    os.truncate(path, end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from fanlight.config import Recipe
 from fanlight.data.faces import Faces
 from fanlight.errors import InputError
 from fanlight.markup import Markup
-from fanlight.run import LAST, PREVIOUS
 
+LAST = Path("checkpoints", "last.ckpt")  # in a run's folder: the newest one, which the run goes on from
+PREVIOUS = Path("checkpoints", "previous.ckpt")  # the one before, for when that is damaged
+IDENTITY = "run.id"  # in a run's folder, and as text in its checkpoints: tells it from all other runs
 _SETTLED = {
     "data.train": ("data", "train"),
     "data.val": ("data", "val"),
@@ -41,18 +44,20 @@ class Origin:
     warning: str = ""
 
 
-def find_origin(folder: Path) -> Origin:
-    """The newest checkpoint of a run, or the one before where that is damaged or foreign.
+def find_origin(folder: Path, recipe: Recipe, markup: Markup, faces: Faces) -> Origin:
+    """The newest checkpoint of a run, or the one before where that is damaged or belongs to another run.
 
     Raises:
-        InputError: neither can be gone on with, and why.
+        InputError: neither can be gone on with, and why: damaged; of another run; or the faces, their order or
+            the network are no longer those that the run began with.
     """
-    faults = []
+    identity, faults = identity_of(folder), []
     for path in (folder / LAST, folder / PREVIOUS):
         try:
             checkpoint = load_checkpoint(path)
-            if not checkpoint.training:
-                raise InputError(f"{path}: holds no training state: it can be used but not trained on")
+            problems = _differences(checkpoint, identity, recipe, markup, faces)
+            if problems:
+                raise InputError(f"{path}: cannot go on with it: {'; '.join(problems)}")
         except InputError as error:
             faults.append(str(error))
             continue
@@ -60,16 +65,26 @@ def find_origin(folder: Path) -> Origin:
             return Origin(path, checkpoint)
         step = checkpoint.training["step"]
         return Origin(path, checkpoint, f"{faults[0]}; going on from step {step}, by {path}")
-    raise InputError.collect(faults, f"{folder}: holds no checkpoint to go on from:")
+    raise InputError.collect(
+        faults, f"{folder}: no checkpoint to go on from: put right what has changed, or begin a new run:"
+    )
 
 
-def check_same_run(origin: Origin, recipe: Recipe, markup: Markup, faces: Faces) -> None:
-    """Refuse to go on with other faces, another order of them, or another network than the run began with.
+def identity_of(folder: Path) -> str:
+    """What tells a folder's run from others; empty where that is not known, as of older versions."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return (folder / IDENTITY).read_text(encoding="ascii").strip()
+    return ""
 
-    Raises:
-        InputError: what has changed.
-    """
-    checkpoint = origin.checkpoint
+
+def _differences(
+    checkpoint: Checkpoint, identity: str, recipe: Recipe, markup: Markup, faces: Faces
+) -> list[str]:
+    """Why a checkpoint cannot be one of this run, or the run has changed since."""
+    if not checkpoint.training:
+        return ["it holds no training state: it can be used but not trained on"]
+    if identity and checkpoint.training.get("run", identity) != identity:
+        return [f"it belongs to another run, by its identity and {IDENTITY}"]
     before, now = checkpoint.recipe, recipe.to_dict()
     problems = [
         f"{name} is now {_at(now, keys)}, and was {_at(before, keys)}"
@@ -80,10 +95,7 @@ def check_same_run(origin: Origin, recipe: Recipe, markup: Markup, faces: Faces)
         problems.append("the mark-up is another one")
     if checkpoint.provenance.get("index_sha256") != faces.sha256:
         problems.append(f"{faces.where} no longer holds the faces that the run began with")
-    if problems:
-        raise InputError.collect(
-            problems, f"{origin.path}: cannot go on, since these have changed; begin a new run:"
-        )
+    return problems
 
 
 def _at(values: Mapping[str, Any], keys: tuple[str, ...]) -> Any:

@@ -6,7 +6,8 @@ import contextlib
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,8 @@ from fanlight.errors import InputError
 from fanlight.events import Events
 from fanlight.metric import Metric
 from fanlight.recipe_file import dump_toml
+from fanlight.resuming import IDENTITY, LAST, PREVIOUS, Origin, identity_of
 
-LAST = Path("checkpoints", "last.ckpt")  # in a run's folder: the newest one, which the run goes on from
-PREVIOUS = Path("checkpoints", "previous.ckpt")  # the one before, for when that is damaged
 _NEXT = Path("checkpoints", ".next.ckpt")  # the one after, until it is whole
 
 
@@ -40,48 +40,49 @@ class Run:
     Args:
         folder: where everything goes.
         recipe: the resolved recipe.
-        ranked: the checkpoints kept so far, best first, when a run goes on.
-        step: the step that the run goes on from; later rows of metrics.csv are dropped.
-        origin: the checkpoint that it goes on from; None when it begins.
+        origin: the checkpoint that the run goes on from, later rows of metrics.csv being dropped; None when it
+            begins.
 
     Raises:
         InputError: the folder cannot be written to; so do all methods.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        recipe: Recipe,
-        ranked: tuple[Ranked, ...] = (),
-        step: int = 0,
-        origin: Path | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, origin: Origin | None = None) -> None:
         self.folder, self.checkpoints = folder, folder / "checkpoints"
         self.keep, self.rank_by = recipe.train.keep_best, Metric.parse(recipe.train.rank_by)
+        training: Mapping[str, Any] = origin.checkpoint.training if origin else {"ranked": (), "step": 0}
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            self.ranked = self._put_in_order(ranked, origin)
+            self.ranked = self._put_in_order(training["ranked"], origin)
+            self._identity = self._settle_identity(origin)
             write_whole(folder / "recipe.toml", dump_toml(recipe.to_dict()))
-            self._rows = _rows_until(folder / "metrics.csv", step)
-            self._events = Events(folder, step)
+            self._rows = _rows_until(folder / "metrics.csv", training["step"])
+            self._events = Events(folder, training["step"])
         except OSError as error:
             raise InputError(f"{folder}: cannot write the run: {error}; choose another --out") from None
 
-    def _put_in_order(self, ranked: tuple[Ranked, ...], origin: Path | None) -> tuple[Ranked, ...]:
+    def _put_in_order(self, listed: Iterable[tuple[str, float]], origin: Origin | None) -> tuple[Ranked, ...]:
         """Make the checkpoints those of the step to go on from; gives the ranked ones that are there."""
         remove_parts(self.folder)
         remove_parts(self.checkpoints)
         stale = [_NEXT] if origin else [_NEXT, LAST, PREVIOUS]
         for name in stale:
             (self.folder / name).unlink(missing_ok=True)
-        self._last_is_sound = origin == self.last
-        ranked = tuple(entry for entry in ranked if (self.checkpoints / entry.file).exists())
+        self._last_is_sound = origin is not None and origin.path == self.last
+        ranked = tuple(Ranked(*entry) for entry in listed if (self.checkpoints / entry[0]).exists())
         for path in self.checkpoints.glob("step*.ckpt"):
             if re.fullmatch(r"step\d{8,}\.ckpt", path.name) and path.name not in {e.file for e in ranked}:
                 path.unlink()
         if ranked:
             link_whole(self.checkpoints / ranked[0].file, self.best)
         return ranked
+
+    def _settle_identity(self, origin: Origin | None) -> str:
+        """What tells this run from others: as it was, or drawn anew for one that begins or has none yet."""
+        known = (origin.checkpoint.training.get("run") or identity_of(self.folder)) if origin else ""
+        identity = known or secrets.token_hex(16)
+        write_whole(self.folder / IDENTITY, f"{identity}\n")
+        return identity
 
     @property
     def best(self) -> Path:
@@ -135,7 +136,8 @@ class Run:
             self._write_last(checkpoint)
 
     def _write_last(self, checkpoint: Checkpoint) -> None:
-        training = {**checkpoint.training, "ranked": [(e.file, e.value) for e in self.ranked]}
+        ranked = [(entry.file, entry.value) for entry in self.ranked]
+        training = {**checkpoint.training, "ranked": ranked, "run": self._identity}
         upcoming = self.folder / _NEXT
         save_checkpoint(upcoming, replace(checkpoint, training=training))
         if self._last_is_sound:
@@ -157,6 +159,18 @@ class Run:
 def can_go_on(folder: Path) -> bool:
     """Whether a folder holds a run with a checkpoint."""
     return (folder / LAST).exists() or (folder / PREVIOUS).exists()
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuse to begin a run in a folder that holds one with a checkpoint; others begin anew.
+
+    Raises:
+        InputError: it holds one.
+    """
+    if can_go_on(folder):
+        raise InputError(
+            f"{folder} holds a run already: go on with it by --resume {folder}, or give another --out"
+        )
 
 
 def how_to_go_on(folder: Path) -> str:

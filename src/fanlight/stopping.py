@@ -9,7 +9,15 @@ from typing import Any
 
 
 class Stopped(KeyboardInterrupt):
-    """A training was asked to stop, has saved the step that it had reached, and left."""
+    """A training was asked to stop, and says what became of the step that it had reached.
+
+    Attributes:
+        number: the signal that asked.
+    """
+
+    def __init__(self, message: str, number: int = signal.SIGTERM) -> None:
+        super().__init__(message)
+        self.number = int(number)
 
 
 class StopSignals:
@@ -20,10 +28,11 @@ class StopSignals:
 
     Attributes:
         asked: whether one has come.
+        number: which one it was; SIGTERM before, since another process may have got one.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked, self.number = False, int(signal.SIGTERM)
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -41,4 +50,5 @@ class StopSignals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        if not self.asked:
+            self.asked, self.number = True, number

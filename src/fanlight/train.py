@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -23,13 +24,14 @@ from fanlight.errors import InputError
 from fanlight.judging.evaluate import predict_loader
 from fanlight.learner import Learner
 from fanlight.loaders import training_feed, validation_feed
+from fanlight.locking import held
 from fanlight.markup import Markup
 from fanlight.metric import measure
 from fanlight.network import TorchNetwork
 from fanlight.optimise import learning_rate
 from fanlight.predict import Predictor
-from fanlight.resuming import check_same_run, find_origin
-from fanlight.run import Ranked, Run, how_to_go_on
+from fanlight.resuming import find_origin
+from fanlight.run import Run, how_to_go_on, refuse_existing
 from fanlight.running_means import RunningMeans
 from fanlight.sessions import begin_session, changed_settings, continue_session
 from fanlight.stopping import Stopped, StopSignals
@@ -116,7 +118,7 @@ def train(
     Args:
         recipe: all settings.
         faces: checked ones, as ``recipe.data.faces()`` gives them; hold the partitions of the recipe.
-        folder: the run's folder; a run that it holds is written over.
+        folder: the run's folder, which no other process may be training in.
         progress: told how it goes, in the leading process only; nobody is told when None.
         resume: go on from the folder's last checkpoint.
         until: end after this step, as if the run went on; at the run's own end when None.
@@ -125,14 +127,19 @@ def train(
         The outcome in the leading process, None in others.
 
     Raises:
-        InputError: the data, the device or the folder cannot be used; or the loss stopped being a number.
+        InputError: the data, the device or the folder cannot be used; the folder holds a run already and is not
+            to be gone on with; the data vanished; or the loss stopped being a number.
         Stopped: it was asked to stop, and can go on from the step that it had reached.
     """
+    if not resume:
+        refuse_existing(folder)
     keep_freed_memory()
     with join_team(recipe.train.device) as team:
         leave_cores_to_loaders(team, recipe.train.workers)
         try:
-            return _Training(recipe, faces, folder, progress or Silence(), team, resume).run(until)
+            training = _Training(recipe, faces, folder, progress or Silence(), team)
+            with held(folder) if team.leads else nullcontext():
+                return training.run(resume, until)
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"the device's memory is too small ({error}): set train.accumulate = "
@@ -150,9 +157,7 @@ def train(
 class _Training:
     """One process's part of a run: the loop, and what happens now and then."""
 
-    def __init__(
-        self, recipe: Recipe, faces: Faces, folder: Path, progress: Progress, team: Team, resume: bool
-    ) -> None:
+    def __init__(self, recipe: Recipe, faces: Faces, folder: Path, progress: Progress, team: Team) -> None:
         self.recipe, self.team, self.progress, self.faces = recipe, team, progress, faces
         self.markup = Markup.load(recipe.data.markup)
         self.train_feed = training_feed(recipe, faces, self.markup, team)
@@ -161,13 +166,15 @@ class _Training:
         self.provenance = begin_session(recipe, faces, team, self.learner.precision) if team.leads else {}
         self.folder, self.latest, self.means = folder, dict[str, float](), RunningMeans()
         self.position, self.signals = Position(), StopSignals()
-        self.run_folder = self._open(resume)
+        self.run_folder: Run | None = None
+        self.saved_step = 0
         self.steps_per_epoch = len(self.train_feed.sampler)
         self.total_steps = max(1, round(recipe.train.epochs * self.steps_per_epoch))
         self.validate_every = max(1, round(self.steps_per_epoch / recipe.train.validations_per_epoch))
 
-    def run(self, until: int | None = None) -> Outcome | None:
-        """Train from where the run is to its end, or to a step before it."""
+    def run(self, resume: bool, until: int | None = None) -> Outcome | None:
+        """Begin or go on, and train to the end, or to a step before it."""
+        self.run_folder = self._open(resume)
         self.last_step = self.total_steps if until is None else until
         with self.signals:
             return self._finish(self._learn())
@@ -282,9 +289,9 @@ class _Training:
         self.position.due = False
         self.means.reset()
         training = self._state()
+        self.saved_step = step = self.position.step
         if not self.run_folder:
             return
-        step = self.position.step
         row = {
             "step": step,
             "epoch": round(step / self.steps_per_epoch, 3),
@@ -324,12 +331,19 @@ class _Training:
 
     def _leave(self) -> NoReturn:
         """Save the step that the run is at, and leave."""
+        self._save_step()
+        self.team.from_leader(0.0)  # the others stay until it is saved
+        raise Stopped(f"stopped after step {self.position.step}, which is saved", self.signals.number)
+
+    def _save_step(self) -> None:
+        """Save the step that the run is at, unless it was saved."""
+        if self.position.step == self.saved_step:
+            return
         self._sound_losses()
         training = self._state()
+        self.saved_step = self.position.step
         if self.run_folder:
             self.run_folder.save_last(self._checkpoint({}, training))
-        self.team.from_leader(0.0)  # the others stay until it is saved
-        raise Stopped(f"stopped after step {self.position.step}, which is saved")
 
     def _unless_asked(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Validation batches, but one process alone leaves between two of them when it is asked to."""
@@ -339,11 +353,21 @@ class _Training:
             yield batch
 
     def _with_way_on(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Batches, but a photo that can no longer be read is told with how to go on."""
+        """Batches; where one cannot be had, the step reached is saved, and the error says how to go on.
+
+        One of several processes cannot save alone, since a part of what is saved is with the others.
+        """
         try:
             yield from batches
         except InputError as error:
-            raise InputError(f"{error}; when it is there again, {how_to_go_on(self.folder)}") from None
+            reached = f"{error}; training stopped after step {self.position.step}"
+            if self.team.size == 1:
+                try:
+                    self._save_step()
+                except InputError as fault:  # the same disk may be gone
+                    raise InputError(f"{reached}, which could not be saved: {fault}") from None
+                reached += ", which is saved" if self.position.step else ""
+            raise InputError(f"{reached}; when that is mended, {how_to_go_on(self.folder)}") from None
 
     def _state(self) -> dict[str, Any]:
         """What going on takes; all processes have to ask for it."""
@@ -377,18 +401,16 @@ class _Training:
         """The run's folder, for the leading process, after going on from its newest checkpoint where asked to."""
         if not resume:
             return Run(self.folder, self.recipe) if self.team.leads else None
-        origin = find_origin(self.folder)
-        check_same_run(origin, self.recipe, self.markup, self.faces)
+        origin = find_origin(self.folder, self.recipe, self.markup, self.faces)
         if origin.warning and self.team.leads:
             self.progress.warned(origin.warning)
         self._restore(origin.checkpoint)
         if len({*self.team.gather(self.position.step)}) > 1:
             raise InputError(f"{self.folder}: the processes read different checkpoints there; try again")
-        ranked = tuple(Ranked(file, value) for file, value in origin.checkpoint.training["ranked"])
-        step, before = self.position.step, origin.checkpoint
+        self.saved_step, before = self.position.step, origin.checkpoint
         changes = changed_settings(before.recipe, self.recipe.to_dict())
-        self.provenance = continue_session(self.provenance, before.provenance, step, changes)
-        return Run(self.folder, self.recipe, ranked, step, origin.path) if self.team.leads else None
+        self.provenance = continue_session(self.provenance, before.provenance, self.saved_step, changes)
+        return Run(self.folder, self.recipe, origin) if self.team.leads else None
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.training

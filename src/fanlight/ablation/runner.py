@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,9 +17,10 @@ from fanlight.ablation.render import as_markdown, figure, jitter_figure
 from fanlight.ablation.speed import faces_per_second
 from fanlight.ablation.training import networks, train_one
 from fanlight.data.faces import Faces
-from fanlight.device import join_team
+from fanlight.device import Team, join_team
 from fanlight.durable import write_whole, writing_whole
 from fanlight.judging.predictions import Predictions
+from fanlight.locking import held
 from fanlight.train import Progress
 
 
@@ -50,11 +51,11 @@ def carry_out(ablation: Ablation, faces: Faces, folder: Path, device: str, repor
         The table, in the leading process; None in others.
 
     Raises:
-        InputError: as ``train_one`` and ``predict_one``, or the folder cannot be written.
+        InputError: as ``train_one`` and ``predict_one``, or the folder cannot be written or is at work already.
     """
     found: dict[tuple[str, int], Predictions] = {}
     everything = list(networks(ablation))
-    with join_team(ablation.device) as team:  # once for all trainings
+    with join_team(ablation.device) as team, _alone_in(folder, team):  # once for all trainings
         for number, (variant, seed) in enumerate(everything, 1):
             if variant.is_trained:
                 with reporter.training(variant.name, seed, number, len(everything)) as progress:
@@ -65,7 +66,12 @@ def carry_out(ablation: Ablation, faces: Faces, folder: Path, device: str, repor
                         found[judged.name, seed] = predict_one(
                             ablation, judged, seed, faces, folder, device, advance
                         )
-    return _write(ablation, faces, found, folder, device, reporter) if team.leads else None
+        return _write(ablation, faces, found, folder, device, reporter) if team.leads else None
+
+
+def _alone_in(folder: Path, team: Team) -> AbstractContextManager[None]:
+    """Let the leading process keep other ablations out of the folder."""
+    return held(folder) if team.leads else nullcontext()
 
 
 def _write(

@@ -9,7 +9,8 @@ from fanlight.ablation.plan import Ablation, Variant
 from fanlight.config import Recipe
 from fanlight.data.faces import Faces
 from fanlight.errors import InputError
-from fanlight.run import LAST, can_go_on, open_recipe
+from fanlight.resuming import LAST
+from fanlight.run import can_go_on, open_recipe
 from fanlight.train import Progress, train
 
 

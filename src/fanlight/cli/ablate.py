@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fanlight.cli.console import err, progress_bar
-from fanlight.cli.train import TrainingBar, leads
+from fanlight.cli.train import TrainingBar, exit_code, leads
 
 if TYPE_CHECKING:
     from fanlight.ablation.plan import Ablation
@@ -50,10 +50,10 @@ def ablate(
         _check(ablation, faces)
     try:
         table = carry_out(ablation, faces, folder, device, _Lines())
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if leads():
             err.print("stopped; the same command goes on")
-        raise
+        raise typer.Exit(exit_code(stop)) from None
     if table is not None:
         print(table, end="")
         err.print(f"ablation: {folder / 'table.md'}")

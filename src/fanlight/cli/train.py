@@ -7,7 +7,8 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -67,7 +68,7 @@ def _open(
 ) -> tuple[Path, Recipe]:
     """The run's folder and its checked recipe."""
     from fanlight.config import load_recipe
-    from fanlight.run import can_go_on, open_recipe
+    from fanlight.run import can_go_on, open_recipe, refuse_existing
 
     if resume is not None:
         if recipe is not None or settings or out_folder is not None:
@@ -84,10 +85,7 @@ def _open(
     if recipe is None:
         raise InputError("give a recipe to begin a run with, or --resume RUN to go on with one")
     folder = out_folder or Path("runs") / recipe.stem
-    if can_go_on(folder):  # one that ended before it had any begins anew
-        raise InputError(
-            f"{folder} holds a run already: go on with it by --resume {folder}, or give another --out"
-        )
+    refuse_existing(folder)
     return folder, load_recipe(recipe, settings)
 
 
@@ -114,16 +112,27 @@ def check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Faces:
 def stopped_with_advice(folder: Path, advice: str = "") -> Iterator[None]:
     """Say how to go on after Ctrl-C, and after SIGTERM, by which torchrun and SLURM stop a process."""
     from fanlight.run import how_to_go_on
+    from fanlight.stopping import Stopped
 
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        raise Stopped("stopped at once", number)
+
+    before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
     except KeyboardInterrupt as stop:  # one that has saved where it was says so
         if leads():
             err.print(f"{stop if stop.args else 'stopped at once'}; {advice or how_to_go_on(folder)}")
-        raise
+        raise typer.Exit(exit_code(stop)) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """As shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
+    from fanlight.stopping import Stopped
+
+    return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 
 def leads() -> bool:

@@ -6,6 +6,7 @@ position) says all that a worker needs: there is no state to share, so a crop ca
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import math
@@ -276,13 +277,43 @@ class EpochSampler(Sampler[list[Key]]):
 
 
 class FaceLoader(DataLoader[Batch]):
-    """Torch's loader, but an InputError from a worker says what it says without the worker's traceback."""
+    """Torch's loader, but what happens to a worker is told in the user's words, and between two batches.
+
+    An InputError from a worker says what it says without the worker's traceback; a worker that was killed is one.
+    """
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         try:
-            yield from super().__iter__()
+            with _children_unheeded():
+                batches = super().__iter__()
+            yield from batches
         except InputError as error:
             raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker ("):
+                raise
+            raise InputError(
+                f"a loader process was killed ({error}), as the system does where memory or shared memory runs "
+                "out: take fewer workers (train.workers in a recipe)"
+            ) from None
+
+
+@contextlib.contextmanager
+def _children_unheeded() -> Iterator[None]:
+    """Undo what torch does about SIGCHLD when it starts workers.
+
+    It would tell of a dead worker by an exception wherever this process is: amid a step, or a file that is being
+    written. Without, it notices within seconds that a batch does not come.
+    """
+    if not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGCHLD) is not before:
+            signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
 
 
 def make_loader(
