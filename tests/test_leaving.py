@@ -39,13 +39,13 @@ TOLD = {
 @pytest.mark.parametrize(
     ("kind", "workers", "deeds"),
     [
-        ("files", 2, ("ctrl_c", "photos")),
+        ("files", 2, ("ctrl_c",)),
         *(
             pytest.param(kind, workers, deeds, marks=pytest.mark.slow)
             for kind, workers, deeds in (
                 ("files", 0, ("ctrl_c", "sigterm", "photos")),
                 ("files", 1, ("ctrl_c", "sigterm", "photos", "loader")),
-                ("files", 2, ("sigterm", "loader")),
+                ("files", 2, ("sigterm", "photos", "loader")),
                 ("pack", 0, ("photos",)),
                 ("pack", 2, ("ctrl_c", "sigterm", "photos", "loader")),
             )

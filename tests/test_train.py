@@ -302,6 +302,7 @@ def test_the_runs_folder(data: Index, tmp_path: Path) -> None:
         "ranked",
         "due",
         "means",
+        "run",
     }
     assert best.training == {}
     assert best.recipe == recipe.to_dict()

@@ -104,7 +104,7 @@ def _goes_on(folder: Path, planned: Plan) -> bool:
 def _train(planned: Plan, faces: Faces, folder: Path, goes_on: bool) -> Checkpoint | None:
     """Train to the checkpoint's step; gives what came out, in the leading process."""
     from fanlight.checkpoint import load_checkpoint
-    from fanlight.run import LAST
+    from fanlight.resuming import LAST
     from fanlight.train import train
 
     with stopped_with_advice(folder, "the same command goes on"), TrainingBar() as bar:
