@@ -133,7 +133,12 @@ def count_recall(planted: list[Planted], found: list[Finding], recall: dict[str,
     """Add how many mistakes of each kind were found, by their own kind of finding and at all."""
     for mistake in planted:
         faces = {line - 2 for line in mistake.lines}
-        kinds = {finding.kind for finding in found if faces <= set(finding.positions)}
+        kinds = {
+            finding.kind
+            for finding in found
+            if faces <= set(finding.positions)
+            and finding.kind != "frames"  # of all that look alike, not of one
+        }
         counts = recall.setdefault(mistake.kind, Counter())
         counts["planted"] += 1
         counts["own"] += not kinds.isdisjoint(OWN.get(mistake.kind, (mistake.kind,)))

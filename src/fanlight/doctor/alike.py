@@ -105,17 +105,17 @@ class Groups:
         return [group.tolist() for group in np.split(order, starts[1:]) if len(group) > 1]
 
 
-_NUMBER = re.compile(r"[\W_]*\d+[\W_]*$")
+_NUMBERS = re.compile(r"[\W\d_]*\d[\W_]*$")
 _LETTERS = re.compile(r"[^\W\d_]{3}")
 
 
 def stem_of(name: str) -> str:
-    """What photos of one clip or person have in common: the file name without its ending and the number behind.
+    """What photos of one person or clip have in common: the file name without its ending and the numbers behind.
 
-    >>> stem_of("anna_smith_012.jpg"), stem_of("000123.png")
-    ('anna_smith', '')
+    >>> stem_of("anna_smith_012.jpg"), stem_of("anna_smith_2_134.jpg"), stem_of("000123.png")
+    ('anna_smith', 'anna_smith', '')
     """
-    stem = _NUMBER.sub("", name.rpartition(".")[0] or name)
+    stem = _NUMBERS.sub("", name.rpartition(".")[0] or name)
     return stem if _LETTERS.search(stem) else ""
 
 

@@ -25,7 +25,7 @@ _LISTED = 6  # lines that a message names
 
 
 def find_copies(faces: Faces, measured: Measured, series: Sequence[str]) -> Iterator[Finding]:
-    """Duplicates and near-duplicates; for ``series`` see ``find_names``."""
+    """Duplicates, near-duplicates and alike frames of clips; for ``series`` see ``find_names``."""
     same = Groups(len(faces))
     pairs = _same_pixels(measured.digests)
     same.join(pairs[_overlap(measured.boxes, pairs) >= SAME_FACE])
@@ -42,17 +42,36 @@ def find_copies(faces: Faces, measured: Measured, series: Sequence[str]) -> Iter
         other &= ~_versions(faces, pairs)
         alike.join(pairs[other])
         np.maximum.at(likeness, pairs[other], values[other, None])
+    clips: dict[str, list[list[int]]] = defaultdict(list)
     for group in alike.found():
+        of_one = len({series[at] for at in group}) == 1 and series[group[0]] != ""
+        partitions = {faces.partition_of(at) for at in group}
+        if of_one and len(partitions) == 1:
+            clips[partitions.pop()].append(group)
+            continue
         best = float(likeness[group].max())
-        told = {series[at] for at in group}
-        clip = len(told) == 1 and "" not in told
-        by_name = ", by their names of one series" if clip else ""
+        by_name = ", by their names of one series" if of_one else ""
         yield Finding(
             "near-duplicate",
             tuple(group),
             f"{len(group)} photos look the same (likeness {best:.2f}{by_name}): {_places(faces, group)}",
-            _rank(faces, group) + (not clip) + best,
+            _rank(faces, group) + best,
         )
+    for partition, groups in clips.items():
+        yield _frames(faces, partition, groups)
+
+
+def _frames(faces: Faces, partition: str, groups: Sequence[Sequence[int]]) -> Finding:
+    """What neighbouring frames of clips are in a partition: a habit of the whole, not a mistake in each."""
+    rows = sorted(at for group in groups for at in group)
+    total = len(faces.members(partition))
+    return Finding(
+        "frames",
+        tuple(rows),
+        f"{partition}: {len(rows)} of {total} photos look like others of their series, by their names; "
+        f"{len(rows) - len(groups)} of them add nothing",
+        len(rows) / total,
+    )
 
 
 def find_names(faces: Faces, series: Sequence[str]) -> Iterator[Finding]:

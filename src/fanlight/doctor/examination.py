@@ -72,7 +72,7 @@ def judge(faces: Faces, measured: Measured, markup: Markup) -> tuple[list[Findin
         findings: in no order, positions being those in ``faces``.
         kinds: those that were looked for; what is usual takes ``MIN_FACES`` to tell.
     """
-    kinds = ["duplicate", "near-duplicate", "same name", "degenerate", "outside"]
+    kinds = ["duplicate", "near-duplicate", "frames", "same name", "degenerate", "outside"]
     beyond, is_outside = find_outside(measured)
     degenerate, wrong = find_degenerate(measured)
     series = name_series(faces)

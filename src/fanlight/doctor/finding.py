@@ -36,8 +36,13 @@ KINDS: dict[str, Kind] = {
     ),
     "near-duplicate": Kind(
         "Photos that look the same",
-        "Scaled, cut, compressed anew, or neighbouring frames of a clip. Across splits they make figures "
-        "too good; within one they count a face several times.",
+        "Scaled, cut or compressed anew, or frames of a clip whose names do not tell. Across splits they make "
+        "figures too good; within one they count a face several times.",
+    ),
+    "frames": Kind(
+        "Partitions with frames that look the same",
+        "Neighbouring frames of clips, whose names tell that they belong together: one line for a partition. "
+        "They count a face several times, and are no harm otherwise.",
     ),
     "same name": Kind(
         "Names that stand in several splits",
