@@ -141,9 +141,9 @@ def test_the_loss_on_adversarial_examples_is_larger(data: Index, precision: str)
 @pytest.mark.parametrize("scale", [2.0**10, 2.0**127])
 def test_scaled_losses_make_the_same_examples(data: Index, scale: float) -> None:
     """As float16 scales them. Where that overflows, the step is left out, and nothing is broken."""
-    plain = learner(data, adversary={"weight": 1.0, "epsilon": 0.1})
+    options = {"adversary": {"weight": 1.0, "epsilon": 0.1}, "loss": {"foreground": 1e4}}
+    plain, scaled = (learner(data, **options) for _ in range(2))
     expected = plain.step(batch(), 3e-3)
-    scaled = learner(data, adversary={"weight": 1.0, "epsilon": 0.1})
     before = {name: values.clone() for name, values in scaled.model.named_parameters()}
     scaled.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     losses = scaled.step(batch(), 3e-3)

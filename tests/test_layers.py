@@ -26,7 +26,7 @@ LAYERS = (
     "data.shard_order data.synthetic",
     "data.archives data",
     # a run's settings, and networks in use
-    "recipe_file faults published recipes config device checkpoint models network metadata onnx_network",
+    "recipe_file faults published recipes config device soundness checkpoint models network metadata onnx_network",
     "detectors detect detector_fit predict results clips export convert compat",
     # judging and training
     "judging doctor optimise events resuming run running_means sessions loaders sync_norm compiled",

@@ -22,6 +22,7 @@ from fanlight.geometry import CropRule
 from fanlight.heatmap import Decoder
 from fanlight.markup import Markup
 from fanlight.model import FAN, FANOptions
+from fanlight.soundness import in_short, not_numbers
 
 FORMAT = "fanlight-checkpoint-1"
 
@@ -139,7 +140,7 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     """Read a checkpoint, without executing code.
 
     Raises:
-        InputError: the file is missing, damaged, or not a checkpoint of fanlight.
+        InputError: the file is missing, damaged, or not a checkpoint of fanlight; or its weights are no numbers.
     """
     path = Path(path)
     content = _read(path)
@@ -182,5 +183,11 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(
             f"{path}: not a checkpoint of fanlight (format {FORMAT}): give a .ckpt that fanlight wrote"
+        )
+    broken = not_numbers({name: content.get(name) for name in ("weights", "training")})
+    if broken:
+        raise InputError(
+            f"{path}: holds values that are no numbers ({in_short(broken)}), so its network finds nothing: give "
+            "an earlier checkpoint, or train again"
         )
     return content

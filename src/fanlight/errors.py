@@ -22,3 +22,7 @@ class InputError(ValueError):
     def collect(cls, problems: Sequence[str], heading: str) -> InputError:
         """Put all problems of one input into one error, so that they can be mended together."""
         return cls("\n".join([heading, *(f"  - {problem}" for problem in problems)]), problems)
+
+
+class NumberError(InputError):
+    """A network's answers are no numbers: its weights are broken, or the precision cannot hold its values."""

@@ -22,8 +22,10 @@ from fanlight.markup import Markup
 from fanlight.model import FAN, still_statistics
 from fanlight.network import to_input
 from fanlight.optimise import WeightAverage, make_optimiser
+from fanlight.soundness import all_finite, named_tensors
 from fanlight.sync_norm import synchronise_norms
 
+LOWEST_SCALE = 1e-3  # of float16's gradients; it begins at 65536 and halves when they overflow
 _NEEDED = ("image", "landmarks", "weight", "motion")
 _Network = Callable[[Tensor], list[Tensor]]
 
@@ -82,19 +84,40 @@ class Learner:
         if self.clip_norm:
             self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        scale = self.scaler.get_scale()
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        self.average.update()
+        if (
+            self.scaler.get_scale() >= scale
+        ):  # else float16 could not hold the gradients, and the step was left out
+            self.average.update()
         return totals
 
     def autocast(self) -> torch.autocast:
         """Compute in the run's precision inside the block."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
-    def is_sound(self, team: Team) -> bool:
-        """False if a weight is no number in any process: a step whose loss was finite may have made it so."""
-        finite = [values.isfinite().all() for values in self.average.weights().values()]
-        return float(team.mean(torch.stack(finite).all().float())) == 1
+    def broken(self, team: Team) -> list[str]:
+        """What is no number in any process: weights, statistics, averages, the optimiser's state, by their names.
+
+        The loss need not show it: a step may have broken what only the next one uses, and a gradient whose square
+        is beyond all numbers leaves a weight that never moves again.
+        """
+        named = dict(named_tensors(self._followed()))
+        shares = team.mean(all_finite(list(named.values())).float()).tolist()
+        found = [name for name, share in zip(named, shares, strict=True) if share < 1]
+        if self.scaler.is_enabled() and self.scaler.get_scale() < LOWEST_SCALE:
+            found.append("each gradient in float16")
+        return found
+
+    def _followed(self) -> dict[str, Any]:
+        """All that one step hands to the next, by names that tell what it is."""
+        names = {weights: name for name, weights in self.model.named_parameters()}
+        return {
+            **self.model.state_dict(),
+            "average": self.average.weights(),
+            "optimiser": {names[weights]: state for weights, state in self.optimiser.state.items()},
+        }
 
     def state(self) -> dict[str, Any]:
         """What ``restore`` needs beside the averaged weights."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fanlight.checkpoint import Checkpoint
 from fanlight.device import Precision, choose_precision
-from fanlight.errors import InputError
+from fanlight.errors import InputError, NumberError
 from fanlight.geometry import CropRule, Floats
 from fanlight.heatmap import Decoder, covariances
 from fanlight.markup import Markup
@@ -164,6 +164,21 @@ def locate(heatmaps: Tensor, decoder: Decoder, input_size: int) -> tuple[Tensor,
     spread = covariances(heatmaps, landmarks, decoder.radius)
     stride = input_size / heatmaps.shape[-1]
     return landmarks * stride, scores, spread * stride**2
+
+
+def check_numbers(found: Located, name: str) -> Located:
+    """What a network found, if all of it is numbers: a heatmap that holds others shows it in its score alone.
+
+    Raises:
+        NumberError: for how many faces it is not.
+    """
+    faces, sound = len(found.scores), int(np.isfinite(found.scores).all(1).sum())
+    if sound < faces:
+        raise NumberError(
+            f"the network {name} answers {faces - sound} of {faces} faces with values that are no numbers: its "
+            'weights are broken, or beyond its precision: take an earlier checkpoint, or precision = "float32"'
+        )
+    return found
 
 
 def to_input(crops: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from fanlight.device import Precision, resolve_device
 from fanlight.errors import InputError
 from fanlight.geometry import Box, CropRule, Floats, check_boxes, crop_matrix, mirror_landmarks, warp
 from fanlight.image import read_image
-from fanlight.network import Located, Network, TorchNetwork
+from fanlight.network import Located, Network, TorchNetwork, check_numbers
 from fanlight.photos import Channels, OnError, check_channels, find_photos, read_ahead, to_rgb
 
 Photo = NDArray[np.uint8] | str | PathLike[str]
@@ -108,6 +108,7 @@ class Predictor:
 
         Raises:
             InputError: the image, a box or the detector cannot be used.
+            NumberError: an ``InputError``: the network's heatmaps hold none.
         """
         return self.predict_batch([image], [boxes], channels=channels, flip=flip, crop=crop)[0]
 
@@ -224,7 +225,7 @@ class Predictor:
         Returns:
             In image px.
         """
-        plain = self._to_image(self.network(crops), matrices)
+        plain = self._to_image(check_numbers(self.network(crops), self.usage.name), matrices)
         if not flip:
             return plain
         mirrored = self.predict_mirrored(crops, matrices)
@@ -233,7 +234,7 @@ class Predictor:
     def predict_mirrored(self, crops: NDArray[np.uint8] | Tensor, matrices: ArrayLike | Tensor) -> Located:
         """As ``predict_crops``, but from the mirrored crops, brought back into the image."""
         order = list(self.markup.mirror)
-        found = self.network(torch.as_tensor(crops).flip(2))
+        found = check_numbers(self.network(torch.as_tensor(crops).flip(2)), self.usage.name)
         landmarks = mirror_landmarks(found.landmarks, crops.shape[2], order)
         spread = found.covariances[:, order] * [[1, -1], [-1, 1]]
         # The network is off to the same side of the mirrored image: to the other side of this one.

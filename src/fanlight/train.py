@@ -20,7 +20,7 @@ from fanlight.data.dataset import Batch
 from fanlight.data.faces import Faces
 from fanlight.device import Team, join_team, keep_freed_memory, leave_cores_to_loaders, lost_another
 from fanlight.distance import possible_normalisers
-from fanlight.errors import InputError
+from fanlight.errors import InputError, NumberError
 from fanlight.judging.evaluate import predict_loader
 from fanlight.learner import Learner
 from fanlight.loaders import training_feed, validation_feed
@@ -31,9 +31,10 @@ from fanlight.network import TorchNetwork
 from fanlight.optimise import learning_rate
 from fanlight.predict import Predictor
 from fanlight.resuming import find_origin
-from fanlight.run import Run, how_to_go_on, refuse_existing
+from fanlight.run import Run, can_go_on, how_to_go_on, refuse_existing
 from fanlight.running_means import RunningMeans
 from fanlight.sessions import begin_session, changed_settings, continue_session
+from fanlight.soundness import in_short
 from fanlight.stopping import Stopped, StopSignals
 
 LOOK_STEPS = 20  # steps between two looks at the loss, each of which waits for the device
@@ -256,27 +257,27 @@ class _Training:
         """The mean losses since the last validation, all of them numbers."""
         losses = self.means.read(self.team)
         if not math.isfinite(losses.get("total", 0.0)):
-            self._stop_on_nan("the loss is", losses)
+            self._stop_on_nan("the loss is no longer a number", losses)
         return losses
 
     def _sound_losses(self) -> dict[str, float]:
         """The same, where all weights are numbers, too: only then may they be saved."""
         losses = self._losses()
-        if not self.learner.is_sound(self.team):
-            self._stop_on_nan("a weight is", losses)
+        broken = self.learner.broken(self.team)
+        if broken:
+            self._stop_on_nan(f"no longer numbers: {in_short(broken)}", losses)
         return losses
 
     def _stop_on_nan(self, what: str, losses: Mapping[str, float]) -> NoReturn:
         broken = ", ".join(f"{name} = {value}" for name, value in losses.items())
-        kept = "there is no checkpoint yet"
-        if self.run_folder and self.run_folder.best.exists():
-            kept = f"the last good checkpoints are kept in {self.run_folder.checkpoints}"
         if not self.run_folder:
             raise SystemExit(2)  # the leading process says why
+        kept = f"the last good checkpoints are kept in {self.run_folder.checkpoints}; "
+        other = "" if self.learner.precision == torch.float32 else ', or train.precision = "float32"'
         raise InputError(
-            f"{what} no longer a number (loss: {broken}) at step {self.position.step}: training stopped; {kept}; "
-            f"lower optimiser.lr, or set optimiser.clip_norm = 1.0, in {self.run_folder.folder / 'recipe.toml'} "
-            f"and go on by --resume {self.run_folder.folder}, or begin anew"
+            f"{what} (loss: {broken}) at step {self.position.step}: training stopped; "
+            f"{kept if can_go_on(self.folder) else ''}lower optimiser.lr, or set optimiser.clip_norm = 1.0"
+            f"{other}, in {self.folder / 'recipe.toml'}, and {how_to_go_on(self.folder)}"
         )
 
     def _validate(self, share: float) -> None:
@@ -285,7 +286,7 @@ class _Training:
         self.position.due = True
         if self._is_asked(True):
             self._leave()
-        metrics = self._judge()
+        metrics = self._judge(losses)
         self.position.due = False
         self.means.reset()
         training = self._state()
@@ -307,13 +308,16 @@ class _Training:
         best = self.run_folder.save(self._checkpoint(metrics, training), step)
         self.progress.validated(row, best)
 
-    def _judge(self) -> dict[str, float]:
+    def _judge(self, losses: Mapping[str, float]) -> dict[str, float]:
         """Validation metrics of the averaged weights, each face counted once over all processes."""
         flip = self.recipe.train.flip
         self.team.follow_leader(self.learner.average.weights().values())  # running statistics differ
         predictor = Predictor(TorchNetwork(self._checkpoint({}, {}), self.team.device))
-        with self.learner.autocast():
-            found = predict_loader(predictor, self._unless_asked(self.val_feed.loader), flip)
+        try:
+            with self.learner.autocast():
+                found = predict_loader(predictor, self._unless_asked(self.val_feed.loader), flip)
+        except NumberError as error:
+            self._stop_on_nan(f"in validation, {error}", losses)
         gathered = self.team.gather((found.positions, found.landmarks(flip)))
         positions, predicted = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
         truth = self.val_feed.dataset.landmarks_image[positions]
