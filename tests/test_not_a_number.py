@@ -24,6 +24,7 @@ from fanlight.data.index import Index
 from fanlight.device import Team
 from fanlight.errors import InputError, NumberError
 from fanlight.learner import LOWEST_SCALE, Learner
+from fanlight.markup import Markup
 from fanlight.network import Located, TorchNetwork
 from fanlight.recipe_file import dump_toml
 from fanlight.resuming import find_origin
@@ -135,7 +136,7 @@ def test_a_loss_is_looked_at_between_validations(data: Index, tmp_path: Path) ->
 
     recipe = make_recipe(data, train={"epochs": 1000, "validations_per_epoch": 0.001})
     with pytest.MonkeyPatch.context() as patch:
-        feed = training.training_feed(recipe, data, fanlight.Markup.load(recipe.data.markup), ALONE)
+        feed = training.training_feed(recipe, data, Markup.load(recipe.data.markup), ALONE)
         data_set = feed.dataset
         patch.setattr(training, "training_feed", lambda *given: feed)
         with pytest.raises(
@@ -291,6 +292,7 @@ def test_no_command_uses_weights_that_are_no_numbers(
 
 def test_a_run_goes_on_from_the_checkpoint_before(data: Index, finished: Path, tmp_path: Path) -> None:
     """Whatever of the newest one is broken; and a training does not begin with such weights."""
+    recipe = make_recipe(data, train={"epochs": 1, "ema": 0.5})
     for number, where in enumerate(
         ("weights.l0.bias", "training.weights.l0.bias", "training.optimiser.state.3.exp_avg")
     ):
@@ -299,7 +301,7 @@ def test_a_run_goes_on_from_the_checkpoint_before(data: Index, finished: Path, t
         for name in ("last.ckpt", "previous.ckpt"):
             (folder / "checkpoints" / name).write_bytes((finished / "checkpoints" / name).read_bytes())
         bad = spoilt(finished / "checkpoints/last.ckpt", where, folder / "checkpoints/last.ckpt")
-        origin = find_origin(folder)
+        origin = find_origin(folder, recipe, Markup.load(recipe.data.markup), data)
         assert origin.path.name == "previous.ckpt"
         assert f"no numbers ({where})" in origin.warning
         with pytest.raises(InputError, match=r"last\.ckpt: holds values that are no numbers"):
