@@ -94,7 +94,7 @@ def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"[data\n", "line 1"), (b"a = 1\na = 2\n", "line 2"), (b"\xff\xfe", "can't decode")],
+    [(b"[data\n", "line 1"), (b"a = 1\na = 2\n", "line 2"), (b"\xff\xfe", "line 1 is not UTF-8")],
 )
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "recipe.toml"

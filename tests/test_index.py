@@ -109,7 +109,7 @@ class TestReading:
             assert raised.value.problems == (
                 f"{path}:3: face_box_right should be a finite number, is 'nan'",
                 f"{path}:4: expected 9 columns separated by tabs, found 10",
-                f"{path}:5: pts_path is empty",
+                f"{path}:5: pts_path is empty: give it a value",
                 f"{path}:6: aug_idx should be a whole number, is '1.5'; "
                 "face_box_right should be a finite number, is '1_0'; "
                 "face_box_bottom should be a finite number, is '1e999'",

@@ -16,8 +16,8 @@ PACKAGE = SOURCE / "fanlight"
 # place, such as data.synthetic, may order its own modules as it likes.
 LAYERS = (
     # conventions, and what everything reads
-    "errors durable digest locking stopping provenance geometry crop_fit markup_file markup projection",
-    "augment_settings jpeg_scans image_header image photos",
+    "errors environment durable toml_file digest locking stopping provenance geometry crop_fit markup_file",
+    "markup projection augment_settings jpeg_scans image_header image photos",
     # the parts of the method
     "model heatmap loss adversarial distance resample metric draw plot",
     # what feeds training

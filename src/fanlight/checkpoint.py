@@ -5,6 +5,7 @@ A checkpoint holds plain values and tensors only, so that loading one never runs
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -162,7 +163,7 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
 
 def _read(path: Path) -> dict[str, Any]:
     """What a checkpoint's file holds, as it was saved."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path}: no such checkpoint")
     try:
         check_sums(path)

@@ -7,7 +7,6 @@ faults of a recipe are reported together, with their key and line.
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from os import PathLike
@@ -34,6 +33,7 @@ from fanlight.metric import Metric
 from fanlight.model import PRESETS, FANOptions
 from fanlight.published import Published
 from fanlight.recipe_file import Places, read_recipe
+from fanlight.toml_file import parse_toml
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -189,7 +189,7 @@ class TrainSettings(_Strict):
     batch_size: int = Field(32, ge=1)
     accumulate: int = Field(1, ge=1)
     seed: int = Field(0, ge=0)
-    workers: int = Field(1, ge=0)
+    workers: int = Field(1, ge=0, le=1024)
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     ema: Fraction = 0.0
@@ -372,16 +372,18 @@ def _override(values: dict[str, Any], override: str) -> str:
     if not equals or not all(parts):
         raise InputError(f"--set {override}: write KEY=VALUE, as in train.epochs=3")
     try:
-        value = tomllib.loads(f"value = {given}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = given.strip()
+        read = parse_toml(f"value = {given}")
+    except ValueError:
+        read = {"value": given.strip()}
+    if set(read) != {"value"}:
+        raise InputError(f"--set {override}: gives more than one value: repeat --set for each")
     table = values
     for part in parts[:-1]:
         inner = table.setdefault(part, {})
         if not isinstance(inner, dict):
             raise InputError(f"--set {override}: {part} is not a table of settings")
         table = inner
-    table[parts[-1]] = value
+    table[parts[-1]] = read["value"]
     return ".".join(parts)
 
 

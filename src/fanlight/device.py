@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import datetime
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fanlight.environment import whole_number
 from fanlight.errors import InputError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -85,7 +87,8 @@ def resolve_device(device: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
     count = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(kind, 0)
-    if int(number or 0) >= count if number.isdigit() or not number else True:
+    known = re.fullmatch(r"(cpu|cuda)(:\d{1,4})?", device, re.ASCII)
+    if not known or int(number or 0) >= count:
         raise InputError(f'device "{device}": PyTorch finds none here; take "auto" or "cpu"')
     return device
 
@@ -103,7 +106,7 @@ def join_team(device: str) -> Iterator[Team]:
         InputError: CUDA was asked for and there is none, or fewer devices than processes.
     """
     device = resolve_device(device)
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = whole_number("WORLD_SIZE", 1, 1)
     if size == 1:
         yield Team(0, 1, torch.device(device))
         return
@@ -112,14 +115,20 @@ def join_team(device: str) -> Iterator[Team]:
             raise InputError(
                 f'train.device = "{device}" for several processes: take "cuda", and each has its own'
             )
-        device = resolve_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+        device = resolve_device(f"cuda:{whole_number('LOCAL_RANK', 0)}")
         torch.cuda.set_device(device)
     joined = dist.is_initialized()
     if not joined:
         backend = "nccl" if device.startswith("cuda") else "gloo"
-        dist.init_process_group(
-            backend, timeout=datetime.timedelta(hours=2)
-        )  # the leader may check data for long
+        try:
+            dist.init_process_group(
+                backend, timeout=datetime.timedelta(hours=2)
+            )  # the leader may check data for long
+        except (ValueError, dist.DistError) as error:
+            raise InputError(
+                f"the environment says WORLD_SIZE={size} and they cannot meet ({error}): start by torchrun, "
+                "which sets RANK, MASTER_ADDR and MASTER_PORT as well, or unset WORLD_SIZE"
+            ) from None
     try:
         yield Team(dist.get_rank(), dist.get_world_size(), torch.device(device))
     finally:

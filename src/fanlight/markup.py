@@ -20,6 +20,7 @@ Sides are always the subject's.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ from typing import Any
 
 from fanlight.errors import InputError
 from fanlight.markup_file import parse_markup
+from fanlight.toml_file import parse_toml, read_toml
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -101,20 +103,18 @@ class Markup:
         Raises:
             InputError: no such mark-up, not TOML, or problems inside; all of them are listed.
         """
-        name = str(name_or_path)
-        built_in = resources.files("fanlight") / "markups" / f"{name}.toml"
-        try:
-            if name in cls.names():
-                text, file = built_in.read_text(encoding="utf-8"), f"{name}.toml"
-            else:
-                text, file = Path(name_or_path).read_text(encoding="utf-8-sig"), name
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
+        name = file = str(name_or_path)
+        if name in cls.names():
+            file = f"{name}.toml"
+            data = parse_toml((resources.files("fanlight") / "markups" / file).read_text(encoding="utf-8"))
+        elif os.path.isfile(name):
+            data, _ = read_toml(Path(name_or_path), "the mark-up")
+        else:
             raise InputError(
-                f"cannot read the mark-up {name!r} ({reason}): give the path of a mark-up file "
-                f"or one of the built-in names: {', '.join(cls.names())}"
-            ) from None
-        fields, problems = parse_markup(text, file)
+                f"cannot read the mark-up {name!r}: there is no such file: give the path of a mark-up file or "
+                f"one of the built-in names: {', '.join(cls.names())}"
+            )
+        fields, problems = parse_markup(data, file)
         problems += _problems(fields)
         if problems:
             raise InputError.collect(problems, f"{file}: this mark-up cannot be used:")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,14 +14,15 @@ from fanlight.errors import InputError
 _REQUIRED = ("name", "source", "points", "mirror")
 _OPTIONAL = ("middle", "lines", "closed", "eye_corners", "pupils", "parts")
 _KINDS = {"name": str, "source": str, "eye_corners": dict, "pupils": dict, "parts": dict}  # the others: list
+_MOST_POINTS = 10_000  # each has a heatmap of its own
 _WORDS = {str: "a text in quotes", list: "a list", dict: "a table"}
 
 
-def parse_markup(text: str, file: str) -> tuple[dict[str, Any], list[str]]:
-    """Turn the text of a mark-up file into the attributes of a ``Markup``, every reference a number.
+def parse_markup(data: dict[str, Any], file: str) -> tuple[dict[str, Any], list[str]]:
+    """Turn what a mark-up file says into the attributes of a ``Markup``, every reference a number.
 
     Args:
-        text: TOML.
+        data: its values; those that cannot be used are taken out.
         file: what messages call it.
 
     Returns:
@@ -31,12 +31,8 @@ def parse_markup(text: str, file: str) -> tuple[dict[str, Any], list[str]]:
             pair covers.
 
     Raises:
-        InputError: not TOML, or without a list of points, so that nothing more can be told.
+        InputError: it has no list of points, so that nothing more can be told.
     """
-    try:
-        data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{file}: not a TOML file: {error}") from None
     problems = _check_shape(data)
     if "points" not in data:
         raise InputError.collect(problems, f"{file}: this mark-up cannot be used:")
@@ -71,6 +67,10 @@ class _References:
     def __init__(self, points: Sequence[str]) -> None:
         self.points = points
         self.problems: list[str] = []
+        self._numbers = {point: number for number, point in reversed(list(enumerate(points)))}
+        self._left = (
+            100 * len(points) + 1000
+        )  # ranges may be many; no sensible file refers to points as often
 
     def expand(self, value: object, where: str) -> tuple[int, ...] | None:
         """One reference, or a list of them, as numbers; None when one of them is unknown."""
@@ -85,12 +85,16 @@ class _References:
                     found += range(first, last + step, step)
             else:
                 found.append(self._one(reference, where))
+            if len(found) > self._left:
+                self.problems.append(f"{where}: too many references to so few points")
+                return None
+        self._left -= len(found)
         return None if None in found else tuple(number for number in found if number is not None)
 
     def _one(self, reference: object, where: str) -> int | None:
         number: object = reference
-        if isinstance(reference, str) and reference in self.points:
-            number = self.points.index(reference)
+        if isinstance(reference, str) and reference in self._numbers:
+            number = self._numbers[reference]
         elif (
             isinstance(reference, str) and reference.isascii() and reference.isdigit() and len(reference) < 9
         ):
@@ -118,6 +122,8 @@ def _check_shape(data: dict[str, Any]) -> list[str]:
             wrong[key] = f"should be {{ right = ..., left = ... }}, has {', '.join(data[key]) or 'nothing'}"
     if "points" not in wrong and not all(isinstance(point, str) for point in data.get("points", [])):
         wrong["points"] = f"should be names in quotes, is {data['points']!r}"
+    elif "points" not in wrong and len(data.get("points", [])) > _MOST_POINTS:
+        wrong["points"] = f"{len(data['points'])} of them; a mark-up has at most {_MOST_POINTS}"
     for key in wrong:
         del data[key]
     return problems + [f"{key}: {what}" for key, what in wrong.items()]

@@ -23,6 +23,18 @@ from fanlight.errors import InputError
 Pooling = Literal["max", "average"]
 Norm = Literal["batch", "instance"]
 
+LARGEST = {  # of each option: what is larger is a slip, or a file that is to exhaust the memory
+    "points": 10_000,
+    "stacks": 64,
+    "features": 1 << 14,
+    "depth": 12,
+    "stem_features": 1 << 14,
+    "stem_kernel": 255,
+    "stem_stride": 64,
+    "stem_pool": 64,
+    "input_size": 1 << 13,
+}
+
 
 @dataclass(frozen=True)
 class FANOptions:
@@ -72,7 +84,11 @@ class FANOptions:
         return self.input_size // self.stride
 
     def _problems(self) -> list[str]:
-        problems = []
+        problems = [
+            f"{name} = {getattr(self, name)}: must be at most {largest}"
+            for name, largest in LARGEST.items()
+            if getattr(self, name) > largest
+        ]
         for name in ("points", "stacks", "depth", "stem_stride", "stem_pool", "input_size"):
             if getattr(self, name) < 1:
                 problems.append(f"{name} = {getattr(self, name)}: must be at least 1")

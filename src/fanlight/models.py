@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -60,7 +61,7 @@ def find(model: str | PathLike[str]) -> Path:
     if str(model) in names():
         return packaged
     path = Path(model)
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(
             f"{model}: no such checkpoint, and no network of that name comes with fanlight; there are: "
             f"{', '.join(names()) or 'none'}"

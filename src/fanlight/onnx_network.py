@@ -88,7 +88,7 @@ def open_session(path: Path, threads: int | None = None) -> Any:
         raise InputError(
             f"{path}: ONNX Runtime, which runs such files, is not installed: pip install 'fanlight[onnx]'"
         ) from None
-    if not path.exists():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: no such file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or _cores()

@@ -50,12 +50,12 @@ def find_photos(
     problems: list[str] = []
     suffixes = tuple(suffixes)
     for source in [Path(sources)] if single else map(Path, sources):  # type: ignore[arg-type]
-        if source.is_dir():
+        if os.path.isdir(source):
             inside = list(_walk(source, suffixes, problems, recursive))
             if not inside:
                 problems.append(f"{source}: holds no photos ({', '.join(suffixes)})")
             found.update(dict.fromkeys(inside))
-        elif single and not source.exists():
+        elif single and not os.path.exists(source):
             problems.append(f"{source}: no such photo or folder")
         else:
             found[source] = None

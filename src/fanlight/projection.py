@@ -13,7 +13,6 @@ labels stay: two groups of annotators never mean quite the same point.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -26,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fanlight.errors import InputError
 from fanlight.markup import Markup
+from fanlight.toml_file import parse_toml, read_toml
 
 Weights = tuple[tuple[int, float], ...]
 """Landmarks of the source and their shares, which add up to 1."""
@@ -115,18 +115,13 @@ class Projection:
 def _read(source: Markup, target: Markup, path: str | PathLike[str] | None) -> tuple[str, dict[str, Any]]:
     """The name of the file, and its table of points; empty where there is no built-in file."""
     name = f"{source.name}-{target.name}.toml" if path is None else str(path)
-    try:
-        if path is not None:
-            text = Path(path).read_text(encoding="utf-8-sig")
-        elif (source.name, target.name) in Projection.names():
-            text = (resources.files("fanlight") / "markups" / "projections" / name).read_text(
-                encoding="utf-8"
-            )
-        else:
-            return f"{source.name} to {target.name}", {}
-        data = tomllib.loads(text)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name}: cannot read the projection: {error}") from None
+    if path is not None:
+        data, _ = read_toml(Path(path), "the projection")
+    elif (source.name, target.name) in Projection.names():
+        built_in = resources.files("fanlight") / "markups" / "projections" / name
+        data = parse_toml(built_in.read_text(encoding="utf-8"))
+    else:
+        return f"{source.name} to {target.name}", {}
     if set(data) != {"points"} or not isinstance(data["points"], dict):
         raise InputError(f"{name}: a projection is one table, [points]; found {', '.join(data) or 'nothing'}")
     return name, data["points"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fanlight.errors import InputError
+from fanlight.toml_file import read_toml
 
 _HEADER = re.compile(r"\[\[?\s*([A-Za-z_][\w.-]*)\s*\]")  # a table's; not a list's line, as ["a", "b"]
 
@@ -29,7 +29,7 @@ class Places:
         place = f"{file}, line" if file else "line"
         table = ""
         rows: dict[str, int] = {}
-        for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        for number, line in enumerate(map(str.strip, text.split("\n")), 1):
             header = _HEADER.match(line)
             if header:
                 table = header[1]
@@ -95,13 +95,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], Places]:
         circle = " -> ".join(recipe.name for recipe in chain)
         raise InputError(f"{above[0]}: its bases go round in a circle, {circle}: take one base away")
     needed = f", the base of {above[-1]}" if above else ""
-    if path.exists() and not path.is_file():  # devices have no end
-        raise InputError(f"{path}: cannot read the recipe{needed}: not a file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        values = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: cannot read the recipe{needed}: {error}") from None
+    values, text = read_toml(path, f"the recipe{needed}")
     places = Places(text, path.name if above else "")
     if "base" not in values:
         return values, places

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +62,7 @@ def describe_recipe(path: Path, run: Path) -> RecipeFacts:
         lines = [f"{places.find(f'published.{key}')}published.{key}: {why}" for key, why in faults]
         raise InputError.collect(lines, f"{path}: cannot be used:")
     evaluation = run / EVALUATION
-    return RecipeFacts(path, published, _reached(evaluation, published) if evaluation.is_file() else {})
+    return RecipeFacts(path, published, _reached(evaluation, published) if os.path.isfile(evaluation) else {})
 
 
 def _reached(evaluation: Path, published: Published) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
@@ -158,7 +159,7 @@ class Run:
 
 def can_go_on(folder: Path) -> bool:
     """Whether a folder holds a run with a checkpoint."""
-    return (folder / LAST).exists() or (folder / PREVIOUS).exists()
+    return os.path.exists(folder / LAST) or os.path.exists(folder / PREVIOUS)
 
 
 def refuse_existing(folder: Path) -> None:
@@ -186,7 +187,7 @@ def open_recipe(folder: Path) -> Recipe:
     Raises:
         InputError: the folder holds no run.
     """
-    if not (folder / "recipe.toml").is_file():
+    if not os.path.isfile(folder / "recipe.toml"):
         raise InputError(
             f"{folder}: not a run: it has no recipe.toml; give the folder that fanlight train printed"
         )

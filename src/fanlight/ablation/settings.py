@@ -29,7 +29,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from fanlight.errors import InputError
 from fanlight.faults import check_all
 from fanlight.judging.jitter import Steps
 from fanlight.metric import Metric
+from fanlight.toml_file import read_toml
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # of a variant; its folder's, too
 SAME_FOR_ALL = (
@@ -150,7 +150,7 @@ class AblationSettings(_Strict):
                     (f"variant {name!r}", "a name has letters, digits, - and _; title may be any text")
                 )
             if variant.of and (variant.of not in self.variant or self.variant[variant.of].of):
-                why = f"{variant.of!r} is no variant with networks of its own"
+                why = f"{variant.of!r} is no variant with networks of its own: name one without of"
                 faults.append((f"variant.{name}.of", why))
         for name, claim in self.claim.items():
             for side in (claim.new, claim.old):
@@ -177,10 +177,7 @@ def read_settings(path: Path) -> AblationSettings:
     Raises:
         InputError: it cannot be read, or settings are wrong; all wrong ones are listed.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: cannot read the ablation: {error}") from None
+    values, _ = read_toml(path, "the ablation")
     settings, faults = check_all(AblationSettings, values)
     if settings is not None and not faults:
         faults = settings.cross_faults()

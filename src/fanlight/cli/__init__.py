@@ -52,8 +52,10 @@ def version(
     show: bool = typer.Option(False, "--version", help="Print the version and leave."),
 ) -> None:
     """Train, judge and use Face Alignment Networks."""
-    command, processes = context.invoked_subcommand, os.environ.get("WORLD_SIZE", "1")
-    if processes != "1" and command not in ("train", "ablate", "reproduce", None):
+    from fanlight.environment import whole_number
+
+    command, processes = context.invoked_subcommand, whole_number("WORLD_SIZE", 1, 1)
+    if processes != 1 and command not in ("train", "ablate", "reproduce", None):
         raise InputError(
             f"fanlight {command} takes one process, and was started as {processes}, which would all do the same: "
             "start it without torchrun"
@@ -69,6 +71,15 @@ def main() -> None:
         app()
     except InputError as error:
         print_titled("fanlight:", "bold red", str(error))
+        sys.exit(2)
+    except BrokenPipeError:  # of head or less, which have seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # of a file or folder that no command expected to fail
+        if error.filename is None:
+            raise
+        remedy = "look at its name, its permissions and the room on its disk"
+        print_titled("fanlight:", "bold red", f"{error.filename}: {error.strerror}: {remedy}")
         sys.exit(2)
     except KeyboardInterrupt:
         err.print("fanlight: interrupted")

@@ -103,7 +103,7 @@ def _read_row(row: dict[str, str | None], folder: Path, comma: str) -> tuple[Pat
     if not name:
         raise ValueError("image is empty: expected a photo's name")
     beside = folder / name
-    photo = (beside if beside.exists() else Path(name)).resolve()
+    photo = (beside if os.path.exists(beside) else Path(name)).resolve()
     if not any(sides):
         return photo, []
     numbers = []

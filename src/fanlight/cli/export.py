@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -160,7 +161,7 @@ def _calibration_faces(checkpoint: Checkpoint, index: Faces | None, sources: lis
     from fanlight.image import read_image
     from fanlight.photos import find_photos
 
-    folders = [name for name in sources if Path(name).is_dir()]
+    folders = [name for name in sources if os.path.isdir(name)]
     partitions = [name for name in sources if name not in folders]
     if index is not None and not sources:
         partitions = [name for name in index.partitions() if name.endswith("/train")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def _sort_inputs(inputs: list[Path], camera: int | None) -> tuple[list[Path], li
 
     if not inputs and camera is None:
         raise InputError("give photos, folders of photos or videos, or a camera: --camera 0")
-    problems = [f"{path}: no such file or folder" for path in inputs if not path.exists()]
+    problems = [f"{path}: no such file or folder" for path in inputs if not os.path.exists(path)]
     problems += [
         f"{path}: a network, not a photo; to predict with it: fanlight predict PHOTO... --model {path}"
         for path in inputs
@@ -138,7 +139,7 @@ def _sort_inputs(inputs: list[Path], camera: int | None) -> tuple[list[Path], li
     ]
     if problems:
         raise InputError.collect(problems, "nothing has been predicted:")
-    clips: list[Path | int] = [p for p in inputs if p.suffix.lower() in SUFFIXES and not p.is_dir()]
+    clips: list[Path | int] = [p for p in inputs if p.suffix.lower() in SUFFIXES and not os.path.isdir(p)]
     photos = [path for path in inputs if path not in clips]
     return photos, clips if camera is None else [*clips, camera]
 
@@ -175,7 +176,7 @@ def _predict_photos(predictor: Predictor, inputs: list[Path], options: PhotoOpti
         raise InputError(
             f"--detector {options.crop}: the network has crop rules for: {rules}; leave --detector out"
         )
-    folders = [path for path in inputs if path.is_dir()]
+    folders = [path for path in inputs if os.path.isdir(path)]
     photos = _without_overlays(find_photos(inputs), folders, options.folder)
     names = result_names(photos, folders)
     given = boxes_of(photos, Path(options.boxes)) if options.boxes not in (None, "whole") else options.boxes

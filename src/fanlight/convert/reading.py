@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import pickletools
 import re
 import warnings
@@ -78,7 +79,7 @@ def read_weights(path: Path, trust: bool = False) -> dict[str, Tensor]:
     Raises:
         InputError: there is no such file, it is damaged, would run code, or holds no tensors.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: no such file; give a file of weights, such as 2dfan2.pth")
     return _without_prefix(_find_tensors(path, _load(path, trust)))
 

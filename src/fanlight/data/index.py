@@ -131,7 +131,7 @@ class Index(Faces):
                 return str(error)
             if len(landmarks) != markup.count:
                 return wrong_count(str(sample.landmarks_path), len(landmarks), markup)
-            if not sample.image_path.is_file():
+            if not os.path.isfile(sample.image_path):
                 return f"{sample.image_path}: no such image; restore it or take its line out of the index"
             return landmarks.astype(np.float32)
 

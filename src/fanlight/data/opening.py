@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from os import PathLike
-from pathlib import Path
 
 from fanlight.data.check import check
 from fanlight.data.faces import Faces, Problem
@@ -26,7 +26,7 @@ def open_faces(where: str | PathLike[str], cache: Cache | None = None) -> Faces:
     """
     if is_url(where):
         return open_remote(str(where), cache)
-    return Pack.open(where) if Path(where).is_dir() else Index.read(where)
+    return Pack.open(where) if os.path.isdir(where) else Index.read(where)
 
 
 def find_problems(

@@ -109,7 +109,9 @@ def _to_text(data: bytes, path: str | PathLike[str]) -> str:
         text = data.removeprefix(b"\xef\xbb\xbf").decode("ascii")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{fspath(path)}:{line}: not plain text, so not a .pts file") from None
+        raise InputError(
+            f"{fspath(path)}:{line}: not plain text, so not a .pts file: save it as ASCII"
+        ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
@@ -140,7 +142,7 @@ def _fault(path: str | PathLike[str], text: str) -> InputError:
         found += 1
     announced = f"{name}: announces n_points: {header[1]} and holds {found}"
     if "}" not in body:
-        return InputError(f'{announced}, without the closing "}}": the file is cut off')
+        return InputError(f'{announced}, without the closing "}}": the file is cut off, copy it again')
     if found != int(header[1]) or not found:
         return InputError(f"{announced}: correct the file or remove it")
     line_number = first_line + points.count("\n")

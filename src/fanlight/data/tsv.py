@@ -96,7 +96,7 @@ def read_columns(path: str | PathLike[str]) -> tuple[Columns, str]:
     if problems:
         raise _faulty(name, problems)
     if not sum(len(block.starts) for block in blocks):
-        raise InputError(f"{name}: the index lists no faces, only the header")
+        raise InputError(f"{name}: the index lists no faces, only the header: add a line for each")
     return _join(blocks, codes), digest.hexdigest()
 
 
@@ -256,10 +256,14 @@ def _fault(line: bytes) -> str:
     if len(fields) != len(COLUMNS):
         return f"expected {len(COLUMNS)} columns separated by tabs, found {len(fields)}"
     if not _is_utf8(line):
-        return "not UTF-8 text"
+        return "not UTF-8 text: save it as UTF-8"
     if _CONTROL.search(line):
-        return "holds a control character"
-    faults = [f"{column} is empty" for column, field in zip(COLUMNS[:5], fields, strict=False) if not field]
+        return "holds a control character: take it out"
+    faults = [
+        f"{column} is empty: give it a value"
+        for column, field in zip(COLUMNS[:5], fields, strict=False)
+        if not field
+    ]
     if fields[2] and not _WHOLE.fullmatch(fields[2]):
         faults.append(f"aug_idx should be a whole number, is {fields[2].decode()!r}")
     for column, field in zip(COLUMNS[5:], fields[5:], strict=True):
