@@ -42,7 +42,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         ("none", "no such file"),
         ("x" * 5000, "no such file"),
         ("\0", "no such file"),
-        ("pipe", "no file"),
+        ("pipe", "not a file"),
     ):
         with pytest.raises(InputError, match=f"cannot read the recipe: .*{told}"):
             read_toml(tmp_path / name, "the recipe")
