@@ -31,7 +31,7 @@ def read_toml(path: Path, what: str) -> tuple[dict[str, Any], str]:
     try:
         if not os.path.isfile(path):  # a folder; or a pipe, which would never end
             raise ValueError(
-                "it is no file: give the path of one"
+                "not a file: give the path of one"
                 if os.path.exists(path)
                 else "there is no such file: give its path"
             )
