@@ -185,7 +185,8 @@ class Interrupted(Diary):
 def test_an_interrupted_ablation_goes_on_and_ends_like_another(
     write: Callable[..., Path], faces: Index, tmp_path: Path
 ) -> None:
-    ablation = load_ablation(write((SHARED + VARIANTS).replace("images = 20", "images = 48")))
+    text = (SHARED + VARIANTS).replace("images = 20", "images = 48").replace("seeds = [3, 5]", "seeds = [3]")
+    ablation = load_ablation(write(text))
     finish(ablation, faces, tmp_path / "whole")
     first, second = ablation.trained
     train_one(ablation, first, 3, faces, tmp_path / "cut", Diary())

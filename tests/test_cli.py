@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +70,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["train", "recipe.toml", "--out", "run"],
     ):
         (folder / "recipe.toml").write_text(RECIPE.format(index=folder / "faces" / "index.tsv"))
-        subprocess.run([sys.executable, "-m", "fanlight", *words], cwd=folder, check=True, timeout=300)
+        with pytest.MonkeyPatch.context() as here:
+            here.chdir(folder)
+            here.setattr(sys, "argv", ["fanlight", *words])
+            with pytest.raises(SystemExit, match=r"^0$"):
+                main()
     return folder
 
 
