@@ -22,7 +22,7 @@ from fanlight.predict import Predictor
 from fanlight.recipe_file import dump_toml
 from fanlight.run import open_recipe
 from painted import make_index
-from runs import PLAIN, assert_close, final_weights, make_recipe, rows_of, run
+from runs import PLAIN, assert_close, assert_equal_runs, curves, final_weights, make_recipe, rows_of, run
 
 pytestmark = pytest.mark.slow
 BATCH_NORM = {**PLAIN, "model": {"norm": "batch"}}
@@ -214,6 +214,48 @@ def test_a_killed_process_ends_the_run_which_goes_on_with_any_number(
     outcome = run(open_recipe(tmp_path / "run0"), data, tmp_path / "run0", resume=True)
     assert outcome.stopped == "epochs"
     assert load_checkpoint(last).training["step"] == 2 * (step // 2 + 2)
+
+
+WITH_PIDS = """
+import os, sys
+from pathlib import Path
+Path(sys.argv[-1] + "." + os.environ["RANK"]).write_text(str(os.getpid()))
+from fanlight.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("stop", ["terminated", "killed"])
+def test_two_processes_that_were_stopped_end_bit_for_bit_like_two_that_were_not(
+    data: Index, tmp_path: Path, stop: str
+) -> None:
+    """By SIGTERM to torchrun, and by SIGKILL to it and both processes, after two validations; resumed by two.
+
+    With batch norm, whose running statistics differ between processes, and a moving average.
+    """
+    program = tmp_path / "with_pids.py"
+    program.write_text(WITH_PIDS)
+    settings = {"batch_size": 8, "epochs": 30, "ema": 0.9, "keep_best": 2, "workers": 1}
+    recipe = make_recipe(data, augment={"geometry": {"mirror": 0.5, "probability": 1}}, train=settings)
+    (tmp_path / "recipe.toml").write_text(dump_toml(recipe.to_dict()))
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    launch(TWO, training(tmp_path / "recipe.toml", whole))
+    launcher = start(TWO, [str(program), *training(tmp_path / "recipe.toml", parts)[2:]])
+    rows = parts / "metrics.csv"
+    while not (rows.exists() and rows.read_text().count("\n") > 2) and launcher.poll() is None:
+        time.sleep(0.02)
+    if stop == "terminated":
+        launcher.terminate()
+    else:
+        launcher.kill()
+        for rank in (0, 1):
+            os.kill(int(parts.with_name(f"parts.{rank}").read_text()), signal.SIGKILL)
+    printed, _ = launcher.communicate(timeout=500)
+    assert ("which is saved" in printed) == (stop == "terminated"), printed
+    assert load_checkpoint(parts / "checkpoints" / "last.ckpt").training["step"] < 60
+    launch(TWO, ["-m", "fanlight", "train", "--resume", str(parts)])
+    assert_equal_runs(parts, whole)
+    assert curves(parts) == curves(whole)
 
 
 # Stand-ins for SLURM's programs: two machines, both of them this one.

@@ -30,7 +30,7 @@ LAYERS = (
     "detectors detect detector_fit predict results clips export convert compat",
     # judging and training
     "judging doctor optimise events resuming run running_means sessions loaders sync_norm compiled",
-    "learner train reproduction ablation",
+    "learner pace training_state validating progress train reproduction ablation",
     # what people touch
     "report __init__ web cli __main__",
 )

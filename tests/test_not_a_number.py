@@ -29,6 +29,7 @@ from fanlight.network import Located, TorchNetwork
 from fanlight.recipe_file import dump_toml
 from fanlight.resuming import find_origin
 from fanlight.soundness import in_short, named_tensors, not_numbers
+from fanlight.train import train
 from painted import make_index
 from runs import Diary, assert_same, make_recipe, run
 
@@ -132,17 +133,17 @@ def test_a_loss_is_looked_at_between_validations(data: Index, tmp_path: Path) ->
             super().begin(total_steps, step)
             data_set.landmarks_image[:] = np.nan
 
-    from fanlight import train as training
+    from fanlight import training_state
 
     recipe = make_recipe(data, train={"epochs": 1000, "validations_per_epoch": 0.001})
     with pytest.MonkeyPatch.context() as patch:
-        feed = training.training_feed(recipe, data, Markup.load(recipe.data.markup), ALONE)
+        feed = training_state.training_feed(recipe, data, Markup.load(recipe.data.markup), ALONE)
         data_set = feed.dataset
-        patch.setattr(training, "training_feed", lambda *given: feed)
+        patch.setattr(training_state, "training_feed", lambda *given: feed)
         with pytest.raises(
             InputError, match=r"the loss is no longer a number .*total = nan.* step 1: .*begin anew"
         ):
-            training.train(recipe, data, tmp_path, Spoilt())
+            train(recipe, data, tmp_path, Spoilt())
 
 
 def test_predictions_of_a_validation_that_are_no_numbers_stop_the_run(

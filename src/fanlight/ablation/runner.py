@@ -21,7 +21,7 @@ from fanlight.device import Team, join_team
 from fanlight.durable import write_whole, writing_whole
 from fanlight.judging.predictions import Predictions
 from fanlight.locking import held
-from fanlight.train import Progress
+from fanlight.progress import Progress
 
 
 class Reporter(Protocol):

@@ -9,9 +9,10 @@ from fanlight.ablation.plan import Ablation, Variant
 from fanlight.config import Recipe
 from fanlight.data.faces import Faces
 from fanlight.errors import InputError
+from fanlight.progress import Progress
 from fanlight.resuming import LAST
 from fanlight.run import can_go_on, open_recipe
-from fanlight.train import Progress, train
+from fanlight.train import train
 
 
 def run_folder(folder: Path, variant: Variant, seed: int) -> Path:
