@@ -197,7 +197,7 @@ def test_a_video_that_leads_elsewhere(kind: str, tmp_path: Path, host: tuple[str
         for where in (f"{host[0]}/a.avi", str(private), f"file://{private}", "../private/a.avi"):
             path = tmp_path / "shared" / f"clip{suffix}"
             path.write_text(PLAYLISTS[kind](where))
-            with pytest.raises(InputError, match=f"clip{suffix}: no video in it"):
+            with pytest.raises(InputError, match=f"clip{suffix}: a list of clips, not a clip"):
                 Clip(path)
     assert host[1] == []
 
@@ -298,7 +298,7 @@ class Endless(BaseHTTPRequestHandler):
 def test_a_server_that_never_ends_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("aiohttp")
     monkeypatch.setattr(remote, "DELAYS", ())
-    monkeypatch.setattr(remote, "_MOST_DESCRIPTION", 1 << 20)
+    monkeypatch.setattr(remote, "MAX_DESCRIPTION_BYTES", 1 << 20)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -21,7 +21,7 @@ LAYERS = (
     # the parts of the method
     "model heatmap loss adversarial distance resample metric draw plot",
     # what feeds training
-    "data.pts data.tsv data.stage data.faces data.index data.check data.pack_file",
+    "data.pts data.tsv data.stage data.faces data.fit data.index data.check data.pack_file",
     "data.pack data.shard_writer data.packing data.remote data.opening data.photometric data.augment data.dataset",
     "data.shard_order data.synthetic",
     "data.archives data",

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fanlight.config import Recipe
 from fanlight.data import remote
@@ -26,11 +27,14 @@ from fanlight.data.pack import Pack
 from fanlight.data.packing import PackOptions, write_pack
 from fanlight.data.remote import Cache
 from fanlight.data.shard_order import ShardSampler
+from fanlight.device import Team
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule
 from fanlight.image import write_image
+from fanlight.loaders import training_feed
 from fanlight.markup import Markup
-from painted import make_faces, markup
+from painted import make_faces, make_index, markup
+from runs import make_recipe
 
 pytest.importorskip("aiohttp")
 SHARDS, FACES = 6, 24
@@ -205,6 +209,17 @@ def test_the_cache_stays_as_small_as_it_should(site: Site, local: Pack, tmp_path
         pack.check_room(3)
     pack.check_room(2)
     local.check_room(None)
+
+
+def test_room_is_needed_for_what_is_learnt_from_and_for_what_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = Index.read(make_index(tmp_path, 8, 5))
+    asked: list[tuple[dict[str, int], int | None]] = []
+    monkeypatch.setattr(Index, "check_room", lambda self, most: asked.append((self.partitions(), most)))
+    recipe = make_recipe(index)
+    training_feed(recipe, index, Markup.load(recipe.data.markup), Team(0, 1, torch.device("cpu")))
+    assert asked == [({"dots/train": 8, "dots/val": 5}, None)]
 
 
 def test_processes_fetch_each_file_once_between_them(site: Site, local: Pack, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 
 FARTHEST_PX = 1e6  # no photo reaches as far, so no face box does
+LEAST_PX = 0.01  # nor is a face's box as narrow
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,12 @@ def check_box(box: ArrayLike) -> Box:
     if (
         values.size != 4
         or not (np.abs(values) < FARTHEST_PX).all()
-        or values[2] <= values[0]
-        or values[3] <= values[1]
+        or values[2] - values[0] < LEAST_PX
+        or values[3] - values[1] < LEAST_PX
     ):
         raise InputError(
             f"face box {values.tolist()} is not (left, top, right, bottom) with left < right, top < bottom: "
-            "give four numbers in image pixels, below a million"
+            f"give four numbers in image pixels, below a million, that differ by {LEAST_PX} px at least"
         )
     left, top, right, bottom = values.tolist()
     return left, top, right, bottom
@@ -142,13 +143,35 @@ def check_boxes(boxes: ArrayLike) -> list[Box]:
     """
     try:
         given = np.asarray(boxes, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
-            f'boxes {boxes!r}: give (N, 4) numbers, each left, top, right, bottom, or "whole", or None'
+            f'boxes {str(boxes)[:80]}: give (N, 4) numbers, each left, top, right, bottom, or "whole", or None'
         ) from None
     if given.size and (given.shape[-1:] != (4,) or given.ndim > 2):
         raise InputError(f"boxes of shape {given.shape}: give (N, 4), each left, top, right, bottom in px")
     return [check_box(box) for box in given.reshape(-1, 4)]
+
+
+def touches(box: ArrayLike, image: NDArray[Any]) -> bool:
+    """Whether a box (4,) and an image (H, W, 3) share some area."""
+    left, top, right, bottom = np.asarray(box, np.float64).tolist()
+    return left < image.shape[1] and top < image.shape[0] and right > 0 and bottom > 0
+
+
+def boxes_in(image: NDArray[Any], boxes: ArrayLike) -> list[Box]:
+    """Return the boxes of faces in an image (H, W, 3), (N, 4) or (4,), as tuples of four floats.
+
+    Raises:
+        InputError: as ``check_boxes``, or a box lies outside the image.
+    """
+    checked = check_boxes(boxes)
+    outside = [str(box) for box in checked if not touches(box, image)]
+    if outside:
+        size = f"{image.shape[1]} x {image.shape[0]}"
+        raise InputError(
+            f"face box {outside[0]} lies outside the photo of {size}: give boxes in px of this photo"
+        )
+    return checked
 
 
 def crop_matrix(box: ArrayLike, rule: CropRule, input_size: int, motion: Motion = STILL) -> Floats:
@@ -290,8 +313,16 @@ def _touched_region(
 def _average_blocks(image: NDArray[Any], factor: int) -> NDArray[Any]:
     """Average blocks of factor x factor pixels; an incomplete last block is filled by repeating the edge."""
     height, width = image.shape[:2]
-    rows, columns = -height % factor, -width % factor
-    if rows or columns:
-        image = cv2.copyMakeBorder(image, 0, rows, 0, columns, cv2.BORDER_REPLICATE)
-    size = (image.shape[1] // factor, image.shape[0] // factor)
+    if min(height, width) < factor:  # what is filled up would be many times as large
+        across = _average(image, 1, factor) if width >= height else _average(image, factor, 1)
+        return _average(across, factor, 1) if width >= height else _average(across, 1, factor)
+    return _average(image, factor, factor)
+
+
+def _average(image: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
+    height, width = image.shape[:2]
+    below, right = -height % rows, -width % columns
+    if below or right:
+        image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    size = (image.shape[1] // columns, image.shape[0] // rows)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

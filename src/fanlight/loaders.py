@@ -67,15 +67,16 @@ def training_feed(recipe: Recipe, index: Faces, markup: Markup, team: Team) -> F
     augmentation = Augmentation(recipe.augment, size, markup.mirror)
     faces = _repeat(index.select(recipe.data.train), recipe.data.repeat)
     dataset = FaceDataset(faces, markup, recipe.crop, size, augmentation, settings.seed)
-    sampler = _order(recipe, faces, team)
+    sampler = _order(recipe, index, faces, team)
     return Feed(dataset, sampler, settings.workers, team.device.type == "cuda")
 
 
-def _order(recipe: Recipe, faces: Faces, team: Team) -> EpochSampler | ShardSampler:
+def _order(recipe: Recipe, index: Faces, faces: Faces, team: Team) -> EpochSampler | ShardSampler:
     """The order of the training faces."""
     data, size, seed = recipe.data, recipe.train.batch_size, recipe.train.seed
     if data.shuffle == "all":
-        faces.check_room(None)
+        both = index.members(*data.train, *data.val)  # each validation would drive out what is learnt from
+        index.take(both).check_room(None)
         return EpochSampler(len(faces), size, seed=seed, rank=team.rank, world_size=team.size)
     neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that share this machine's cache
     faces.check_room(2 * data.window * neighbours)

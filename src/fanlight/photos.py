@@ -46,10 +46,15 @@ def find_photos(
         InputError: a folder cannot be listed or holds no photo, or a single source does not exist.
     """
     single = isinstance(sources, str | PathLike)
+    sources = [sources] if single else list(sources)  # type: ignore[list-item, arg-type]
+    if not all(isinstance(source, str | PathLike) for source in sources):
+        raise InputError(
+            f"photos = {str(sources)[:80]}: give paths of photos or folders; of arrays, predict_batch"
+        )
     found: dict[Path, None] = {}
     problems: list[str] = []
     suffixes = tuple(suffixes)
-    for source in [Path(sources)] if single else map(Path, sources):  # type: ignore[arg-type]
+    for source in map(Path, sources):
         if os.path.isdir(source):
             inside = list(_walk(source, suffixes, problems, recursive))
             if not inside:
@@ -148,8 +153,11 @@ def to_rgb(image: Any, channels: str = "RGB") -> Image:
     Raises:
         InputError: it is not such an array.
     """
-    image = np.asarray(image)
     check_channels(channels)
+    try:
+        image = np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:  # what is no array; tensors that need a gradient
+        raise InputError(f"no image ({error}): give an array (H, W, 3) or (H, W) of type uint8") from None
     if image.dtype != np.uint8 or image.size == 0 or (image.ndim != 2 and image.shape[2:] != (3,)):
         raise InputError(
             f"an image of shape {image.shape} and type {image.dtype}: give (H, W, 3) or (H, W) of type uint8"

@@ -29,7 +29,7 @@ from fanlight.checkpoint import load_checkpoint
 from fanlight.detect import Detector, detect_faces, find_detector
 from fanlight.device import Precision, resolve_device
 from fanlight.errors import InputError
-from fanlight.geometry import Box, CropRule, Floats, check_boxes, crop_matrix, mirror_landmarks, warp
+from fanlight.geometry import Box, CropRule, Floats, boxes_in, crop_matrix, mirror_landmarks, warp
 from fanlight.image import read_image
 from fanlight.network import Located, Network, TorchNetwork, check_numbers
 from fanlight.photos import Channels, OnError, check_channels, find_photos, read_ahead, to_rgb
@@ -134,6 +134,11 @@ class Predictor:
             The faces of each photo.
         """
         check_channels(channels)
+        if isinstance(images, str | PathLike) or getattr(images, "shape", ())[2:] == (3,):
+            raise InputError(
+                "a single photo, where several are expected: give a list of photos, or take predict"
+            )
+        images = list(images)
         given = [boxes] * len(images) if boxes is None or isinstance(boxes, str) else boxes
         if len(given) != len(images):
             raise InputError(f"{len(given)} sets of boxes for {len(images)} photos: give one for each photo")
@@ -278,7 +283,7 @@ class Predictor:
             return detect_faces(detect, image), rule
         if isinstance(boxes, str) and boxes == "whole":
             return [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))], self.usage.rule(crop)
-        return check_boxes(boxes), self.usage.rule(crop)
+        return boxes_in(image, boxes), self.usage.rule(crop)
 
     def _to_image(
         self, located: Located, matrices: ArrayLike | Tensor, sides: tuple[int, int] = (1, 1)

@@ -35,7 +35,7 @@ from fanlight.clips.smooth import OneEuro, Smoother
 from fanlight.clips.video import Clip, Frame
 from fanlight.detect import Detector, detect_faces, find_detector
 from fanlight.errors import InputError
-from fanlight.geometry import CropRule, Floats, check_box
+from fanlight.geometry import CropRule, Floats, check_box, touches
 from fanlight.predict import Face, Predictor
 
 Square = tuple[float, float, float]
@@ -199,7 +199,8 @@ class Tracker:
         return self._until_detection <= 0
 
     def _follow(self, image: NDArray[np.uint8]) -> list[Tracked]:
-        """Look for the known faces where they were."""
+        """Look for the known faces where they were; frames may change their size."""
+        self._tracks = [t for t in self._tracks if t.hidden or touches(_box(t.square()), image)]
         tracks = [track for track in self._tracks if not track.hidden]
         found = []
         for track, face in zip(
@@ -282,7 +283,7 @@ class Tracker:
         """The landmarks in crops, all in one batch."""
         if not squares:
             return []
-        boxes = [(x - side / 2, y - side / 2, x + side / 2, y + side / 2) for x, y, side in squares]
+        boxes = [_box(square) for square in squares]
         return self.predictor.predict(image, boxes, flip=self.options.flip, crop=_SQUARE)
 
     def _new(self, face: Face) -> _Track:
@@ -295,6 +296,11 @@ class Tracker:
         measured = face.landmarks
         smooth = track.smoother(measured, self._time_s) if track.smoother else measured
         return Tracked(track.id, replace(face, landmarks=smooth, box=np.array(bounds(smooth))), measured)
+
+
+def _box(square: Square) -> Box:
+    x, y, side = square
+    return x - side / 2, y - side / 2, x + side / 2, y + side / 2
 
 
 def _is_face(face: Face, least: float) -> bool:

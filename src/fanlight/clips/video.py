@@ -10,8 +10,10 @@ import math
 import os
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +35,9 @@ SUFFIXES = (
 _USUAL_FPS = 25.0  # where a file does not say
 _MOST_FPS = 240.0  # what states more means its clock: files that browsers record say 1000
 _SLACK_S = 0.25  # a container's length and its last frame may differ by as much in a sound file
+
+# FFmpeg goes by what is in a file, whatever its name, and would open the files and addresses that these name.
+_PLAYLISTS = (b"#extm3u", b"ffconcat", b"<?xml", b"<mpd", b"v=0")
 
 # What FFmpeg finds in a damaged file is said once, in words, by Clip.fault. OpenCV reads this on its first clip.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -177,13 +182,33 @@ def _open_file(name: str) -> Any:
         raise InputError(f"{name}: not a file, so not a clip")
     if not status.st_size:
         raise InputError(f"{name}: the file is empty: replace or remove it")
-    if not os.access(name, os.R_OK):
-        raise InputError(f"{name}: cannot read the clip: permission denied")
+    try:
+        with open(name, "rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise InputError(f"{name}: cannot read the clip: {error.strerror}") from None
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PLAYLISTS):
+        raise InputError(f"{name}: a list of clips, not a clip: give the clips that it names")
     # A whole path, and by FFmpeg: else OpenCV takes "a:b" for a protocol and "%" for numbered pictures.
-    capture = cv2.VideoCapture(os.path.abspath(name), cv2.CAP_FFMPEG)
+    with _speakable(os.path.abspath(name)) as path:
+        capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise InputError(f"{name}: no video in it that can be read: {_remedy(False)}")
     return capture
+
+
+@contextmanager
+def _speakable(path: str) -> Iterator[str]:
+    """The same file by a name that OpenCV can take: one that is not UTF-8 ends the process."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="fanlight-") as folder:
+            link = os.path.join(folder, "clip")
+            os.symlink(path, link)
+            yield link
+    else:
+        yield path
 
 
 def _remedy(camera: bool) -> str:

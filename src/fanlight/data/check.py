@@ -1,8 +1,7 @@
 """Finding the faces of an index that cannot be used, before a training starts.
 
 Only what is surely wrong is reported: photos and labels that cannot be read, and labels and boxes that cannot
-belong to their photo. Real faces reach over the photo's edge and detectors differ in their boxes, so the limits
-are wide.
+belong to their photo.
 """
 
 from __future__ import annotations
@@ -15,31 +14,16 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fanlight.data.faces import Faces, Problem
+from fanlight.data.fit import box_faults, fit_faults, label_faults
 from fanlight.data.pts import read_pts
 from fanlight.durable import write_whole
 from fanlight.errors import InputError
 from fanlight.image import verify_image
 
 if TYPE_CHECKING:
-    from fanlight.data.index import Index, Sample
+    from fanlight.data.index import Index
     from fanlight.markup import Markup
-
-MIN_SIDE_PX = 2.0
-"""A face box, or the landmarks' bounding box, of a shorter side has no size."""
-
-MIN_SHARE_INSIDE = 0.25
-"""The least share of landmarks within the photo, and within the face box. The lowest among 6,271 real faces: 0.48
-within the photo, 0.66 within the box."""
-
-MAX_FAR_OUT = 1.0
-"""How far outside the photo a landmark may lie, as a fraction of its longer side. The highest there: 0.18."""
-
-MIN_FACE_IN_BOX = 0.1
-"""The least size of the landmarks' bounding box as a fraction of the face box's. The lowest there: 0.42."""
 
 _CHUNK = 32  # samples that a thread checks at a time
 _LISTED = 50  # problems that one message shows
@@ -103,58 +87,16 @@ def check_sample(index: Index, position: int, markup: Markup) -> Iterator[Proble
         )
         landmarks = None
     box_is_flat = False
-    for message in _box_faults(sample):
+    for message in box_faults(sample.face_box, sample.image_path.name):
         box_is_flat = True
         yield problem(index.path, f"{index.path}:{line}: {message}")
     if landmarks is not None:
-        faults = list(_label_faults(landmarks, size))
-        faults += [] if faults or box_is_flat else _fit_faults(landmarks, sample)
+        faults = list(label_faults(landmarks, size))
+        faults += [] if faults or box_is_flat else fit_faults(landmarks, sample.face_box)
         for message in faults:
             yield problem(
                 sample.landmarks_path, f"{sample.landmarks_path}: {message} ({index.path.name}:{line})"
             )
-
-
-def _box_faults(sample: Sample) -> Iterator[str]:
-    left, top, right, bottom = sample.face_box
-    if right - left < MIN_SIDE_PX or bottom - top < MIN_SIDE_PX:
-        yield (
-            f"the face box of {sample.image_path.name} is {right - left:g} x {bottom - top:g} px "
-            "(left, top, right, bottom are expected): correct it or remove the face"
-        )
-
-
-def _label_faults(landmarks: NDArray[np.float64], size: tuple[int, int] | None) -> Iterator[str]:
-    """What is wrong with landmarks by themselves and, where it could be read, with the photo's size."""
-    width, height = landmarks.max(axis=0) - landmarks.min(axis=0)
-    if min(width, height) < MIN_SIDE_PX:
-        yield f"the landmarks span {width:.3g} x {height:.3g} px, so they are no face"
-    if size is None:
-        return
-    outside = np.maximum(-landmarks, landmarks - size).max(
-        axis=1
-    )  # px beyond the nearest edge, negative within
-    photo = f"the {size[0]} x {size[1]} photo"
-    count, inside = len(landmarks), int((outside <= 0).sum())
-    if inside < MIN_SHARE_INSIDE * count:
-        yield f"{inside} of the {count} landmarks lie within {photo}: another photo's label, or scaled?"
-    elif outside.max() > MAX_FAR_OUT * max(size):
-        worst = int(outside.argmax())
-        x, y = landmarks[worst]
-        yield f"landmark {worst} lies at ({x:.5g}, {y:.5g}), far outside {photo}"
-
-
-def _fit_faults(landmarks: NDArray[np.float64], sample: Sample) -> Iterator[str]:
-    """What is wrong between landmarks and their face box, both of some size."""
-    box = np.array(sample.face_box)
-    inside = int(((landmarks >= box[:2]) & (landmarks <= box[2:])).all(axis=1).sum())
-    face_px = float(np.sqrt(np.prod(landmarks.max(axis=0) - landmarks.min(axis=0))))
-    box_px = float(np.sqrt(np.prod(box[2:] - box[:2])))
-    described = "the face box ({:g}, {:g}, {:g}, {:g})".format(*sample.face_box)
-    if inside < MIN_SHARE_INSIDE * len(landmarks):
-        yield f"{inside} of the {len(landmarks)} landmarks lie within {described}: another face's?"
-    elif face_px < MIN_FACE_IN_BOX * box_px:
-        yield f"the landmarks span {face_px:.3g} px, a small part of {described}: was one scaled?"
 
 
 # ---------------------------------------------------------------------------- reporting

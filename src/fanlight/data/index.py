@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Self
@@ -19,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.data.faces import Faces, wrong_count
+from fanlight.data.fit import box_faults, fit_faults, label_faults
 from fanlight.data.pts import read_pts
 from fanlight.data.tsv import HEADER, Columns, read_columns
 from fanlight.durable import write_whole
 from fanlight.errors import InputError
-from fanlight.geometry import Floats, check_box
+from fanlight.geometry import FARTHEST_PX, Floats
 from fanlight.image import read_image_reduced
 from fanlight.markup import Markup
 
@@ -118,28 +120,39 @@ class Index(Faces):
 
     def landmarks(self, position: int) -> NDArray[np.float32]:
         """Read the label of a face."""
-        return read_pts(self[position].landmarks_path).astype(np.float32)
+        path = self[position].landmarks_path
+        landmarks = read_pts(path)
+        if not (np.abs(landmarks) < FARTHEST_PX).all():
+            raise InputError(f"{path}: " + next(label_faults(landmarks, None)))
+        return landmarks.astype(np.float32)
 
     def all_landmarks(self, markup: Markup) -> NDArray[np.float32]:
-        """Read every label."""
+        """Read every label, and compare it with its face box."""
 
-        def read(sample: Sample) -> NDArray[np.float32] | str:
+        def read(position: int) -> NDArray[np.float32] | str:
+            sample, line = self[position], int(self.line_numbers[position])
             try:
                 landmarks = read_pts(sample.landmarks_path)
-                check_box(sample.face_box)
             except InputError as error:
                 return str(error)
             if len(landmarks) != markup.count:
                 return wrong_count(str(sample.landmarks_path), len(landmarks), markup)
             if not os.path.isfile(sample.image_path):
                 return f"{sample.image_path}: no such image; restore it or take its line out of the index"
+            for fault in box_faults(sample.face_box, sample.image_path.name):
+                return f"{self.path}:{line}: {fault}"
+            for fault in chain(label_faults(landmarks, None), fit_faults(landmarks, sample.face_box)):
+                return f"{sample.landmarks_path}: {fault} ({self.path.name}:{line})"
             return landmarks.astype(np.float32)
 
         with ThreadPoolExecutor(_READERS) as pool:
-            results = list(pool.map(read, self))
+            results = list(pool.map(read, range(len(self))))
         problems = [result for result in results if isinstance(result, str)]
         if problems:
-            raise InputError.collect(problems, f"{len(problems)} of {len(results)} faces cannot be used:")
+            raise InputError.collect(
+                problems,
+                f"{len(problems)} of {len(results)} faces cannot be used: mend or remove them:",
+            )
         return np.array(results, np.float32).reshape(-1, markup.count, 2)
 
     def _taken(self, rows: NDArray[np.intp]) -> Self:

@@ -20,12 +20,13 @@ from fanlight.data.pack_file import (
     FACE,
     FACES,
     LANDMARKS,
+    MAX_DESCRIPTION_BYTES,
     SOURCES,
     Description,
     fault_of,
 )
 from fanlight.errors import InputError
-from fanlight.geometry import Floats
+from fanlight.geometry import FARTHEST_PX, LEAST_PX, Floats
 from fanlight.image import decode_image_reduced
 from fanlight.markup import Markup
 
@@ -125,7 +126,10 @@ class Pack(Faces):
         """
         folder = Path(os.path.abspath(path))
         try:
-            data = (folder / DESCRIPTION).read_bytes()
+            if not (folder / DESCRIPTION).is_file():  # such as a pipe, which would never end
+                raise FileNotFoundError
+            with (folder / DESCRIPTION).open("rb") as file:
+                data = file.read(MAX_DESCRIPTION_BYTES + 1)
         except OSError:
             raise InputError(
                 f"{folder}: a folder without {DESCRIPTION}, so no pack: make one by fanlight data pack, or give "
@@ -151,12 +155,16 @@ class Pack(Faces):
 
     def landmarks(self, position: int) -> NDArray[np.float32]:
         """The landmarks of a face, in px of its packed photo."""
-        return np.array(self._landmarks[self._rows[position]])
+        landmarks = np.array(self._landmarks[self._rows[position]])
+        self._check_finite(landmarks)
+        return landmarks
 
     def all_landmarks(self, markup: Markup) -> NDArray[np.float32]:
         """The landmarks of all faces; that they fit was seen to when they were packed."""
         self.check_points(markup)
-        return np.array(self._landmarks[self._rows])
+        landmarks = np.array(self._landmarks[self._rows])
+        self._check_finite(landmarks)
+        return landmarks
 
     def check_points(self, markup: Markup) -> None:
         """Refuse a mark-up of another number of points than the labels have.
@@ -170,6 +178,13 @@ class Pack(Faces):
             raise InputError(
                 f"{self.where}: packed with the {count} points of {packed}, but mark-up {markup.name} has "
                 f"{markup.count}: choose the mark-up (data.markup in a recipe, --markup elsewhere) or pack"
+            )
+
+    def _check_finite(self, landmarks: NDArray[np.float32]) -> None:
+        if not (np.abs(landmarks) < FARTHEST_PX).all():
+            raise InputError(
+                f"{self.where}: {LANDMARKS} holds points that are no numbers, or further out than any photo "
+                "reaches: copy it from where the pack was made, or pack anew"
             )
 
     def check_content(self, progress: Callable[[int, int], None] | None = None) -> None:
@@ -264,6 +279,14 @@ class Pack(Faces):
         fits = all(0 <= table[name].min() <= table[name].max() < end for name, end in numbers.items())
         fits = fits and min(table["offset"].min(), table["bytes"].min()) >= 0
         fits = fits and (table["offset"] <= sizes[table["shard"]] - table["bytes"]).all()
+        box = np.array(table["face_box"])
+        with np.errstate(invalid="ignore"):
+            sized = (np.abs(box) < FARTHEST_PX).all() and (box[:, 2:] - box[:, :2] >= LEAST_PX).all()
+        if not sized:
+            raise InputError(
+                f"{where}: {FACES} holds face boxes without size, or that are no numbers: copy it from where the "
+                "pack was made, or pack the data anew"
+            )
         if not fits:
             raise InputError(f"{where}: {FACES} names what the pack does not hold: pack the data anew")
 

@@ -22,6 +22,7 @@ from fanlight.errors import InputError
 from fanlight.markup import Markup
 
 FORMAT = "fanlight-pack-1"
+MAX_DESCRIPTION_BYTES = 64 << 20  # of a description: some 300,000 shards
 DESCRIPTION = "pack.json"
 FACES, LANDMARKS, SOURCES = "faces.npy", "landmarks.npy", "sources.txt"
 PhotoFormat = Literal["jpeg", "raw"]
@@ -133,6 +134,11 @@ class Description(_Strict):
         Raises:
             InputError: it is none, or of another format.
         """
+        if len(data) > MAX_DESCRIPTION_BYTES:
+            raise InputError(
+                f"{where}: its {DESCRIPTION} has more than {MAX_DESCRIPTION_BYTES >> 20} MiB, so it does not "
+                "describe a pack: pack the data anew, in larger shards"
+            )
         try:
             description = cls.model_validate_json(data)
             Markup.from_dict(description.markup)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.data.pack import Pack
-from fanlight.data.pack_file import DESCRIPTION, Description, StoredFile, mismatch
+from fanlight.data.pack_file import DESCRIPTION, MAX_DESCRIPTION_BYTES, Description, StoredFile, mismatch
 from fanlight.errors import InputError
 
 DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -27,7 +27,6 @@ DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 _AT_ONCE = 2  # files that are fetched ahead at the same time
 _SECONDS = 60.0  # without a byte, after which an attempt has failed
-_MOST_DESCRIPTION = 64 << 20  # bytes of a pack's description, which says how large all else is
 Result = TypeVar("Result")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
@@ -226,7 +225,7 @@ def _options(url: str) -> dict[str, Any]:
 def _read(url: str, folder: Path) -> bytes:
     """A description, by way of a folder."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".description.") as side:
-        _download(url, Path(side, DESCRIPTION), _MOST_DESCRIPTION)
+        _download(url, Path(side, DESCRIPTION), MAX_DESCRIPTION_BYTES)
         return Path(side, DESCRIPTION).read_bytes()
 
 

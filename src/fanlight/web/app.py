@@ -210,7 +210,10 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:
-        return RefusedError(error.status_code, str(error.detail)).response()
+        told = str(error.detail).rstrip(".")
+        if error.status_code == 400:  # by the libraries that read forms and JSON
+            told = f"the body cannot be read ({told}): see /api/openapi.json"
+        return RefusedError(error.status_code, told).response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:

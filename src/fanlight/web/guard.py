@@ -52,6 +52,9 @@ DRAIN_S = 2.0
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s\[\]:@/?#]+)(?::[0-9]*)?")
 
+# Any other of Python's encodings would be taken as well, and some need minutes for half a megabyte.
+_UTF8 = re.compile(r"charset=\"?utf-?8\"?\s*(;|$)", re.IGNORECASE)
+
 
 def host_name(text: str) -> str | None:
     """The name in ``name:port``, in small letters and without brackets; None where there is no name."""
@@ -108,6 +111,9 @@ class Guard:
         foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope["path"] != "/"
         if foreign or (not asks and origin is not None and urlsplit(origin).netloc != host):
             return RefusedError(403, "requests from other sites' pages are not answered")
+        kind = headers.get("content-type", "")
+        if "charset" in kind.lower() and not _UTF8.search(kind):
+            return RefusedError(415, f"content type {kind[:80]!r}: send the text of forms in UTF-8")
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > limit:
             return RefusedError(413, _too_large(limit))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fanlight.detect import detect_faces, find_detector
 from fanlight.errors import InputError
-from fanlight.geometry import CropRule, check_box, crop_matrix, warp
+from fanlight.geometry import CropRule, boxes_in, crop_matrix, warp
 from fanlight.image import decode_image
 from fanlight.image_header import UnknownFormatError, read_header
 from fanlight.predict import Face, Predictor
@@ -181,7 +181,7 @@ def heatmaps(
     image = open_photo(data, name)
     rule = _rule(predictor, crop)
     size = predictor.usage.input_size
-    seen = warp(image, crop_matrix(check_box(box), rule, size), size)
+    seen = warp(image, crop_matrix(boxes_in(image, box)[0], rule, size), size)
     maps = np.maximum(predictor.network.heatmaps(seen[None])[0], 0)
     peak = max(float(maps.max()), 1e-6)
     return Heatmaps(
