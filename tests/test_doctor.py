@@ -200,7 +200,7 @@ def test_frames_of_a_clip_are_one_line_within_a_partition_and_a_leak_across(
     ]
     total = len(index.members("made/train"))
     assert found[0].message.startswith(f"made/train: 5 of {total} photos look like others of their series")
-    assert found[0].message.endswith("3 of them add nothing")
+    assert found[0].message.endswith("3 of them could be left out")
     assert "by their names of one series" in found[1].message
 
 

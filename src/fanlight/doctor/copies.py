@@ -69,7 +69,7 @@ def _frames(faces: Faces, partition: str, groups: Sequence[Sequence[int]]) -> Fi
         "frames",
         tuple(rows),
         f"{partition}: {len(rows)} of {total} photos look like others of their series, by their names; "
-        f"{len(rows) - len(groups)} of them add nothing",
+        f"{len(rows) - len(groups)} of them could be left out",
         len(rows) / total,
     )
 
