@@ -105,17 +105,19 @@ class Groups:
         return [group.tolist() for group in np.split(order, starts[1:]) if len(group) > 1]
 
 
+_CODE = re.compile(r"([a-z]|\d+)[\W_]+")  # at the beginning: a letter or number for a part of the collection
 _NUMBERS = re.compile(r"[\W\d_]*\d[\W_]*$")
 _LETTERS = re.compile(r"[^\W\d_]{3}")
 
 
 def stem_of(name: str) -> str:
-    """What photos of one person or clip have in common: the file name without its ending and the numbers behind.
+    """What photos of one person or clip have in common: the name without ending, numbers behind and a code before.
 
-    >>> stem_of("anna_smith_012.jpg"), stem_of("anna_smith_2_134.jpg"), stem_of("000123.png")
+    >>> stem_of("anna_smith_012.jpg"), stem_of("b_anna_smith_2_134.jpg"), stem_of("000123.png")
     ('anna_smith', 'anna_smith', '')
     """
     stem = _NUMBERS.sub("", name.rpartition(".")[0] or name)
+    stem = stem[code.end() :] if (code := _CODE.match(stem)) else stem
     return stem if _LETTERS.search(stem) else ""
 
 
