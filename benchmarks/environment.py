@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from fanlight.provenance import PACKAGE, code_digest, command
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 PACKAGES = (
@@ -33,6 +36,8 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "commit": _commit(),
+        "code_sha256": code_digest(PACKAGE),
+        "command": command(sys.argv),
         "threads": torch.get_num_threads(),
         "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
         "load": busy(),
@@ -41,7 +46,7 @@ def environment() -> dict[str, Any]:
 
 def in_words(surroundings: Mapping[str, Any]) -> str:
     """The environment in a few lines for people."""
-    about = dict(surroundings)
+    about = {key: value for key, value in surroundings.items() if key not in ("command", "code_sha256")}
     packages, settings = about.pop("packages"), about.pop("settings")
     about["flags"] = " ".join(about["flags"]) or None
     lines = (

@@ -64,8 +64,9 @@ def on(work: Path, *partitions: str) -> list[str | Path]:
 
 
 def without_file(text: str) -> dict[str, Any]:
-    """What was printed, but for the file of predictions that was judged."""
+    """What was printed, but for the file of predictions that was judged and the command."""
     found: dict[str, Any] = json.loads(text)
+    found.pop("provenance")
     for about in (found, found["all"], *found["partitions"].values()):
         about.pop("predictions", None)
     return found

@@ -130,6 +130,7 @@ def test_command_takes_these_words(page: str, line: str) -> None:
                     "train",
                     "ablate",
                     "reproduce",
+                    "info",
                     "eval",
                     "compare",
                     "predict",

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fanlight.checkpoint import Checkpoint, load_checkpoint
 from fanlight.errors import InputError
+from fanlight.geometry import CropRule
 from fanlight.model import FAN, FANOptions
+from fanlight.provenance import file_digest
 
 FOLDER = Path(__file__).parent / "weights"
 DEFAULT = "small"
@@ -95,6 +98,40 @@ def describe(model: str | PathLike[str]) -> ModelFacts:
     )
 
 
+def in_words(checkpoint: Checkpoint) -> dict[str, str]:
+    """What a checkpoint's network is and how it is used, for people."""
+    options, decoder, (x, y) = checkpoint.options, checkpoint.decoder, checkpoint.offset_image
+    return {
+        "Network": f"FAN of {options.stacks} x {options.features} features, "
+        f"{count_parameters(checkpoint) / 1e6:.2f} M parameters",
+        "Input": f"{options.input_size} px, heatmaps of {options.heatmap_size} px",
+        "Mark-up": f"{checkpoint.markup.name}, {checkpoint.markup.count} points",
+        "Crop": crop_in_words(checkpoint.crop),
+        "Decoder": _DECODERS[decoder.kind].format(**vars(decoder)),
+        **({"Offset": f"({x:g}, {y:g}) px"} if x or y else {}),
+    }
+
+
+def crop_in_words(crop: CropRule) -> str:
+    """A crop rule for people."""
+    moved = (
+        f", moved by {crop.shift_x:g} widths and {crop.shift_y:g} heights"
+        if crop.shift_x or crop.shift_y
+        else ""
+    )
+    return f"{crop.scale:.3f} x {crop.measure} of the face box's sides{moved}"
+
+
+def identity(path: str | PathLike[str], checkpoint: Checkpoint) -> dict[str, Any]:
+    """Which network a report is about, in plain values: its file, the SHA-256, its recipe, its provenance."""
+    return {
+        "name": str(path),
+        "sha256": file_digest(path),
+        "recipe": dict(checkpoint.recipe),
+        "provenance": dict(checkpoint.provenance),
+    }
+
+
 def count_parameters(checkpoint: Checkpoint) -> int:
     """How many numbers a network learnt; running statistics do not count."""
     with torch.device("meta"):
@@ -106,3 +143,10 @@ def count_flops(options: FANOptions) -> int:
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         FAN(options)(torch.empty(1, 3, options.input_size, options.input_size))
     return counter.get_total_flops()
+
+
+_DECODERS = {
+    "centroid": "centroid, radius {radius:g}, gamma {gamma:g}, border {border}",
+    "argmax": "argmax: the centre of the highest cell",
+    "quarter": "argmax, moved 1/4 px towards the higher neighbours",
+}

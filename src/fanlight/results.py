@@ -33,6 +33,7 @@ from fanlight.image import image_size
 from fanlight.markup import Markup
 from fanlight.photos import SUFFIXES
 from fanlight.predict import Face
+from fanlight.provenance import made_by
 
 Results = Iterable[tuple[Path, Sequence[Face]]]
 Name = str | PathLike[str]
@@ -181,17 +182,23 @@ class JsonFile(_OneFile):
     Args:
         path: the file to write, within a ``with`` block.
         markup: of the landmarks.
+        networks: those that found them, as ``models.identity`` gives them.
     """
+
+    def __init__(self, path: Name, markup: Markup, networks: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(path, markup)
+        self.networks = [dict(network) for network in networks]
 
     def _begin(self) -> None:
         self._images: list[str] = []
         self._count = 0
-        info = {
+        info: dict[str, Any] = {
             "description": f"faces with the landmarks of {self.markup.name}, found by fanlight",
             "coordinates": "index: the centre of an image's first pixel is (0, 0); its upper left corner, "
             "(-0.5, -0.5)",
             "keypoints": "x, y, score of each landmark",
             "bbox": "left, top, width, height of the face box that the landmarks were looked for in",
+            "provenance": {**made_by(), "networks": self.networks},
         }
         category = {
             "id": 1,

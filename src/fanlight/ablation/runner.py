@@ -15,13 +15,17 @@ from fanlight.ablation.judging import predict_one
 from fanlight.ablation.plan import Ablation
 from fanlight.ablation.render import as_markdown, figure, jitter_figure
 from fanlight.ablation.speed import faces_per_second
-from fanlight.ablation.training import networks, train_one
+from fanlight.ablation.training import network_file, networks, train_one
+from fanlight.checkpoint import load_checkpoint
 from fanlight.data.faces import Faces
 from fanlight.device import Team, join_team
 from fanlight.durable import write_whole, writing_whole
 from fanlight.judging.predictions import Predictions
 from fanlight.locking import held
+from fanlight.metric import BOOTSTRAP, BOOTSTRAP_SEED
+from fanlight.models import identity
 from fanlight.progress import Progress
+from fanlight.provenance import made_by
 
 
 class Reporter(Protocol):
@@ -78,7 +82,7 @@ def _write(
     ablation: Ablation, faces: Faces, found: Found, folder: Path, device: str, reporter: Reporter
 ) -> str:
     results = {
-        **_about(ablation, faces),
+        **_about(ablation, faces, folder),
         "partitions": compare_variants(ablation, faces, found),
         "jitter": {},
     }
@@ -96,7 +100,22 @@ def _write(
     return text
 
 
-def _about(ablation: Ablation, faces: Faces) -> dict[str, Any]:
+def _provenance(ablation: Ablation, faces: Faces, folder: Path) -> dict[str, Any]:
+    """How the figures were made, from which faces, and by which networks."""
+    found = []
+    for variant, seed in networks(ablation):
+        path = network_file(folder, variant, seed)
+        found.append(identity(path, load_checkpoint(path)) | {"name": f"{variant.name}, seed {seed}"})
+    return {
+        **made_by(),
+        "index": faces.where,
+        "index_sha256": faces.sha256,
+        "bootstrap": {"resamples": BOOTSTRAP, "seed": BOOTSTRAP_SEED},
+        "networks": found,
+    }
+
+
+def _about(ablation: Ablation, faces: Faces, folder: Path) -> dict[str, Any]:
     """What was compared, with what."""
     settings = ablation.settings
     loader = faces_per_second(ablation.trained, faces) if settings.speed else {}
@@ -104,6 +123,7 @@ def _about(ablation: Ablation, faces: Faces) -> dict[str, Any]:
         **settings.model_dump(include={"title", "seeds", "images", "minutes", "flip", "metrics"}),
         "index_sha256": faces.sha256,
         "versions": {name: version(name) for name in ("fanlight", "torch", "numpy")},
+        "provenance": _provenance(ablation, faces, folder),
         "variants": {
             variant.name: {
                 "title": variant.title,

@@ -15,6 +15,7 @@ from fanlight.cli import (
     data,
     evaluate,
     export,
+    info,
     models,
     predict,
     recipes,
@@ -38,6 +39,7 @@ app.command("ablate")(ablate.ablate)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
+app.command("info")(info.info)
 app.command("models")(models.models)
 app.command("recipes")(recipes.recipes)
 app.command("export")(export.export)

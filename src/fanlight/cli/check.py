@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -100,9 +100,20 @@ def _examine(
         "Network": "none" if model is None else model,
         "SHA-256 of the index": faces.sha256,
     }
-    page = write_findings(folder, faces, markup, examined, facts, pictures)
+    known = _provenance(faces, model)
+    page = write_findings(folder, faces, markup, examined, facts, pictures, known)
     for kind, count in examined.counts().items():
         if count:
             err.print(f"{count:8} {KINDS[kind].title}")
     out.print(str(page))
     return examined
+
+
+def _provenance(faces: Faces, model: str | None) -> dict[str, Any]:
+    """Where the findings come from: how they were made, from which faces, and by which network."""
+    from fanlight.inspection import inspect
+    from fanlight.models import find
+    from fanlight.provenance import made_by
+
+    networks = [] if model is None else [{**inspect(find(model)).identity(), "name": model}]
+    return {**made_by(), "index": faces.where, "index_sha256": faces.sha256, "networks": networks}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from fanlight.cli import judge
 from fanlight.cli.console import err, out, print_wide
+from fanlight.durable import write_whole
 
 if TYPE_CHECKING:
     from fanlight.judging.compare import ComparedPartition
@@ -19,6 +21,7 @@ MEANING = (
     "B minus A; below 0, B is better by nme and fr; above 0, B is better by auc and macc; "
     "an interval that holds 0 does not tell"
 )
+COMPARISON = "comparison.json"  # in the report's folder
 ONE = "A checkpoint, a network's name, an .onnx file, or saved predictions (.npz)."
 
 
@@ -57,12 +60,13 @@ def compare(
     found = [source.predictions(partitions, flip, workers) for source in both]
     wanted = Wanted(keys, flip, leaf=faces if report else 0)
     results = compare_predictions(found[0], found[1], whole, partitions, wanted)
+    content = {**_json(both, flip, results), "provenance": judge.provenance(both, whole)}
     if as_json:
-        out.print(json.dumps(_json(both, flip, results), indent=2))
+        out.print(json.dumps(content, indent=2))
     else:
         _print_tables(both, flip, results)
     if report:
-        err.print(f"report: {_write_report(report, both, flip, results)}")
+        err.print(f"report: {_write_report(report, both, flip, results, content)}")
 
 
 def _json(both: list[judge.Source], flip: bool, results: list[ComparedPartition]) -> dict[str, Any]:
@@ -102,8 +106,13 @@ def _print_tables(both: list[judge.Source], flip: bool, results: list[ComparedPa
 
 
 def _write_report(
-    folder: Path, both: list[judge.Source], flip: bool, results: list[ComparedPartition]
+    folder: Path,
+    both: list[judge.Source],
+    flip: bool,
+    results: list[ComparedPartition],
+    content: Mapping[str, Any],
 ) -> Path:
+    """Write the page, and the JSON object beside it."""
     from fanlight.report import write_comparison
 
     facts = [{"Model": s.origin.model, **s.origin.facts, "Given as": s.name} for s in both]
@@ -112,4 +121,7 @@ def _write_report(
         for name in dict.fromkeys([*facts[0], *facts[1]])
     }
     names = (judge.title_of(both[0].origin.model), judge.title_of(both[1].origin.model))
-    return write_comparison(folder / "compare.html", names, shared, results, both[0].markup, flip)
+    known = content["provenance"]
+    page = write_comparison(folder / "compare.html", names, shared, results, both[0].markup, flip, known)
+    write_whole(folder / COMPARISON, json.dumps(content, indent=2))
+    return page

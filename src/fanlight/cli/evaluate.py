@@ -79,7 +79,9 @@ def evaluate(
     if save_predictions:
         err.print(f"predictions: {save(save_predictions, predictions)}")
     swept = _sweep(source, partitions, workers) if sweep else {}
-    content = _json(source, results, swept) if as_json or report else {}
+    content = {}
+    if as_json or report:
+        content = {**_json(source, results, swept), "provenance": judge.provenance([source], whole)}
     if as_json:
         out.print(json.dumps(content, indent=2))
     else:
@@ -163,8 +165,7 @@ def _write_report(
     facts = {"Model": origin.model, **origin.facts, "Index": source.index.where}
     if source.name != origin.model:
         facts["Predictions"] = source.name
-    page = write_report(
-        folder / "report.html", judge.title_of(origin.model), facts, results, source.markup, swept
-    )
+    title, known = judge.title_of(origin.model), content["provenance"]
+    page = write_report(folder / "report.html", title, facts, results, source.markup, swept, known)
     write_whole(folder / EVALUATION, json.dumps(content, indent=2))
     return page

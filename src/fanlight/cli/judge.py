@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -175,6 +175,22 @@ class Source:
                 warn(f"{who}{name}: the checkpoint was chosen on these faces; the figures are a little kind")
 
 
+def provenance(sources: Sequence[Source], index: Faces) -> dict[str, Any]:
+    """Where a report comes from: how it was made, from which faces, and what each network says of itself."""
+    from fanlight.metric import BOOTSTRAP, BOOTSTRAP_SEED
+    from fanlight.provenance import file_digest, made_by
+
+    saved = {source.name: file_digest(source.name) for source in sources if source.predictor is None}
+    return {
+        **made_by(),
+        "index": index.where,
+        "index_sha256": index.sha256,
+        "bootstrap": {"resamples": BOOTSTRAP, "seed": BOOTSTRAP_SEED},
+        **({"predictions_sha256": saved} if saved else {}),
+        "networks": [dict(source.origin.network) or {"name": source.origin.model} for source in sources],
+    }
+
+
 def check_labels(source: Source, faces: Faces) -> None:
     """Refuse labels of another mark-up in one sentence, not in one for each face."""
     count, markup = len(faces.landmarks(0)), source.markup
@@ -201,18 +217,21 @@ def title_of(model: str) -> str:
 def _origin(model: str, predictor: Predictor, index: Faces) -> Origin:
     """What is known of a model; most of it of a checkpoint."""
     from fanlight.checkpoint import load_checkpoint
+    from fanlight.inspection import exported
     from fanlight.judging.predictions import Origin
-    from fanlight.models import find
+    from fanlight.models import crop_in_words, find, identity, in_words
 
-    usage = predictor.usage
-    facts = {
-        "Input": f"{usage.input_size} px",
-        "Mark-up": f"{predictor.markup.name}, {predictor.markup.count} points",
-        "Crop": f"{usage.crop.scale:.3f} x {usage.crop.measure} of the face box's sides",
-    }
-    path = find(model)
+    usage, path = predictor.usage, find(model)
     if path.suffix.lower() == ".onnx":
-        return Origin(model, predictor.markup, usage.crop, usage.input_size, {"Network": "ONNX", **facts})
+        facts = {
+            "Network": "ONNX",
+            "Input": f"{usage.input_size} px",
+            "Mark-up": f"{predictor.markup.name}, {predictor.markup.count} points",
+            "Crop": crop_in_words(usage.crop),
+        }
+        return Origin(
+            model, predictor.markup, usage.crop, usage.input_size, facts, network=exported(path).identity()
+        )
     checkpoint = load_checkpoint(path)
     learnt_from, chosen_on = _seen(checkpoint, index)
     return Origin(
@@ -220,23 +239,11 @@ def _origin(model: str, predictor: Predictor, index: Faces) -> Origin:
         predictor.markup,
         usage.crop,
         usage.input_size,
-        {**facts, **_facts(checkpoint)},
+        in_words(checkpoint),
         learnt_from,
         chosen_on,
+        network={**identity(path, checkpoint), "name": model},
     )
-
-
-def _facts(checkpoint: Checkpoint) -> dict[str, str]:
-    parameters = sum(tensor.numel() for tensor in checkpoint.build().parameters())
-    options, decoder = checkpoint.options, checkpoint.decoder
-    return {
-        "Network": f"FAN of {options.stacks} x {options.features} features, {parameters / 1e6:.2f} M parameters",
-        "Input": f"{options.input_size} px, heatmaps of {options.heatmap_size} px",
-        "Decoder": _DECODERS[decoder.kind].format(**vars(decoder)),
-        **{
-            name: str(checkpoint.provenance[key]) for name, key in _PROVENANCE if key in checkpoint.provenance
-        },
-    }
 
 
 def _seen(checkpoint: Checkpoint, index: Faces) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -246,11 +253,3 @@ def _seen(checkpoint: Checkpoint, index: Faces) -> tuple[tuple[str, ...], tuple[
         return (), ()
     data = checkpoint.recipe.get("data", {})
     return tuple(data.get("train", ())), tuple(data.get("val", ()))
-
-
-_DECODERS = {
-    "centroid": "centroid, radius {radius:g}, gamma {gamma:g}, border {border}",
-    "argmax": "argmax: the centre of the highest cell",
-    "quarter": "argmax, moved 1/4 px towards the higher neighbours",
-}
-_PROVENANCE = (("Trained by", "command"), ("fanlight", "fanlight"), ("PyTorch", "torch"))

@@ -237,10 +237,21 @@ def _writers(
     if "csv" in options.formats:
         writers.append(files.enter_context(CsvFile(folder / "landmarks.csv", markup)))
     if "json" in options.formats:
-        writers.append(files.enter_context(JsonFile(folder / "landmarks.json", markup)))
+        writers.append(files.enter_context(JsonFile(folder / "landmarks.json", markup, _network(predictor))))
     if options.overlay:
         writers.append(_Overlays(folder, names, markup))
     return writers
+
+
+def _network(predictor: Predictor) -> list[dict[str, str]]:
+    """Which network finds the landmarks, for a file that has room for it."""
+    from fanlight.models import find
+    from fanlight.provenance import file_digest
+
+    try:
+        return [{"name": predictor.usage.name, "sha256": file_digest(find(predictor.usage.name))}]
+    except InputError:  # one that is in no file
+        return [{"name": predictor.usage.name}]
 
 
 class _Overlays:

@@ -53,7 +53,7 @@ def examples(size: int) -> Tensor:
 
 def metadata(checkpoint: Checkpoint, faces: ExampleFaces, outputs: list[str], **more: Any) -> str:
     """What the exported file says of itself; paths of this machine are not part of it."""
-    options, points = checkpoint.options, checkpoint.markup.count
+    options, points, light = checkpoint.options, checkpoint.markup.count, slim(checkpoint)
     shapes = {
         "landmarks": f"(B, {points}, 2) float32, x and y in crop px",
         "scores": f"(B, {points}) float32, height of each heatmap's peak: about 1 for a sure landmark",
@@ -68,6 +68,7 @@ def metadata(checkpoint: Checkpoint, faces: ExampleFaces, outputs: list[str], **
         decoder=vars(checkpoint.decoder),
         metrics=dict(checkpoint.metrics),
         checked_on=faces.source,
-        provenance=dict(slim(checkpoint).provenance),
+        provenance=dict(light.provenance),
+        recipe=dict(light.recipe),
         **more,
     )

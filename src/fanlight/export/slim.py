@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
@@ -51,13 +52,22 @@ def slim(checkpoint: Checkpoint) -> Checkpoint:
     )
 
 
-def _without_folders(values: Any) -> Any:
-    """Plain values whose absolute paths, alone or as words of a command, are cut to their last part."""
+def _without_folders(values: Any, name: str = "") -> Any:
+    """Plain values whose absolute paths, alone or as words of a ``command``, are cut to their last part."""
     if isinstance(values, Mapping):
-        return {key: _without_folders(value) for key, value in values.items()}
+        return {key: _without_folders(value, str(key)) for key, value in values.items()}
     if isinstance(values, list | tuple):
         return [_without_folders(value) for value in values]
-    return " ".join(_last_part(word) for word in values.split(" ")) if isinstance(values, str) else values
+    if not isinstance(values, str):
+        return values
+    return _short_command(values) if name == "command" else _last_part(values)
+
+
+def _short_command(text: str) -> str:
+    try:
+        return shlex.join(map(_last_part, shlex.split(text)))
+    except ValueError:  # an older one, whose words are not quoted
+        return " ".join(map(_last_part, text.split(" ")))
 
 
 def _last_part(word: str) -> str:

@@ -2,7 +2,8 @@
 
 The file is a NumPy archive (.npz) of plain arrays; reading one runs no code. Its entries:
 
-- ``about``: JSON text: format, model, mark-up, crop rule, input size, the index's SHA-256, facts for reports;
+- ``about``: JSON text: format, model, mark-up, crop rule, input size, the index's SHA-256, facts for reports,
+  the network with its recipe, and how the file was made;
 - ``lines``: (N,) int64, the line of each face in the index file, the header being line 1;
 - ``plain``: (N, L, 2) float64, landmarks in continuous image px, and ``mirrored``, the same from the mirrored
   crops, missing where those were not run;
@@ -27,6 +28,7 @@ from fanlight.durable import writing_whole
 from fanlight.errors import InputError
 from fanlight.geometry import CropRule, Floats
 from fanlight.markup import Markup
+from fanlight.provenance import made_by
 
 FORMAT = "fanlight-predictions-1"
 SUFFIX = ".npz"
@@ -74,6 +76,7 @@ class Origin:
         facts: for reports, such as the number of parameters.
         learnt_from: partitions of this very index that it was trained on.
         chosen_on: partitions of this very index that it was picked by.
+        network: which it is, with its recipe and provenance, as ``models.identity`` gives it; empty if not known.
     """
 
     model: str
@@ -83,6 +86,7 @@ class Origin:
     facts: Mapping[str, str] = field(default_factory=dict)
     learnt_from: tuple[str, ...] = ()
     chosen_on: tuple[str, ...] = ()
+    network: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,8 @@ def save_predictions(path: str | PathLike[str], predictions: Predictions) -> Pat
         "markup": origin.markup.to_dict(),
         "crop": asdict(origin.crop),
         "facts": dict(origin.facts),
+        "network": dict(origin.network),
+        "provenance": made_by(),
         "index_sha256": predictions.index_sha256,
     }
     found = predictions.found
@@ -188,6 +194,7 @@ def load_predictions(path: str | PathLike[str]) -> Predictions:
         if about.pop("format") != FORMAT:
             raise InputError(f"{path}: predictions of another format, not {FORMAT}: make them anew")
         sha256 = str(about.pop("index_sha256"))
+        about.pop("provenance", None)  # for fanlight info
         about["markup"], about["crop"] = Markup.from_dict(about["markup"]), CropRule(**about["crop"])
         about |= {name: tuple(about[name]) for name in ("learnt_from", "chosen_on")}
         found = _checked(arrays, about["markup"].count)

@@ -13,6 +13,8 @@ from fanlight.metric.area import RULES, Rule
 from fanlight.metric.key import Kind, Metric, metric_key
 from fanlight.metric.paired import EQUAL, compare
 from fanlight.metric.summary import (
+    BOOTSTRAP,
+    BOOTSTRAP_SEED,
     PART_KEYS,
     SUMMARY_KEYS,
     USUAL_THRESHOLDS,
@@ -25,6 +27,8 @@ from fanlight.metric.summary import (
 from fanlight.metric.values import auc, ced, failure_rate, macc, nme
 
 __all__ = [
+    "BOOTSTRAP",
+    "BOOTSTRAP_SEED",
     "EQUAL",
     "PART_KEYS",
     "RULES",

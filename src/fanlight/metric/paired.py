@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from fanlight.distance import Floats
 from fanlight.markup import Markup
 from fanlight.metric.key import Metric
-from fanlight.metric.summary import errors_by_normaliser, usual_keys
+from fanlight.metric.summary import BOOTSTRAP, BOOTSTRAP_SEED, errors_by_normaliser, usual_keys
 from fanlight.resample import Column, Faces
 
 SHARE = Metric("nme", "box")  # by which one of two predictions of a face is called the better
@@ -25,8 +25,8 @@ def compare(
     markup: Markup,
     keys: Sequence[str] | None = None,
     weights: ArrayLike | None = None,
-    bootstrap: int = 1000,
-    seed: int = 0,
+    bootstrap: int = BOOTSTRAP,
+    seed: int = BOOTSTRAP_SEED,
 ) -> dict[str, Any]:
     """Compare predictions A and B, with intervals of the difference over the faces they share.
 

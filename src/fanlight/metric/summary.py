@@ -16,6 +16,7 @@ from fanlight.metric.area import Rule
 from fanlight.metric.key import Metric
 from fanlight.resample import Faces
 
+BOOTSTRAP, BOOTSTRAP_SEED = 1000, 0  # resamples of the faces, and what they are drawn with
 SUMMARY_KEYS = (
     "nme_box",
     "nme_interocular",
@@ -125,8 +126,8 @@ def summarise(
     markup: Markup,
     keys: Sequence[str] | None = None,
     weights: ArrayLike | None = None,
-    bootstrap: int = 1000,
-    seed: int = 0,
+    bootstrap: int = BOOTSTRAP,
+    seed: int = BOOTSTRAP_SEED,
 ) -> dict[str, Any]:
     """Judge predictions: every metric with its 95 % interval, for the whole face and for each part.
 

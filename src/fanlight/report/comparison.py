@@ -28,6 +28,7 @@ def write_comparison(
     partitions: Sequence[ComparedPartition],
     markup: Markup,
     flip: bool,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the report of a comparison as one self-contained HTML file.
 
@@ -38,6 +39,7 @@ def write_comparison(
         partitions: at least one.
         markup: for the lines that are drawn.
         flip: whether mirrored predictions were averaged in.
+        provenance: where the figures come from, in plain values.
 
     Returns:
         The path written.
@@ -50,6 +52,7 @@ def write_comparison(
     return write_page(
         path,
         "compare.html.jinja",
+        provenance,
         names=names,
         facts=facts,
         flip=flip,

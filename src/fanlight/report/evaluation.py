@@ -62,6 +62,7 @@ def write_report(
     partitions: Sequence[PartitionResult],
     markup: Markup,
     sweep: Swept | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the report of an evaluation as one self-contained HTML file.
 
@@ -72,6 +73,7 @@ def write_report(
         partitions: at least one.
         markup: for the lines that the overlays draw.
         sweep: how the network bears boxes that are off, where that was tried.
+        provenance: where the figures come from, in plain values.
 
     Returns:
         The path written.
@@ -85,6 +87,7 @@ def write_report(
     return write_page(
         path,
         "report.html.jinja",
+        provenance,
         title=title,
         facts=facts,
         headlines=[(part, numbers(part.summary, present(HEADLINE, part.summary))) for part in partitions],

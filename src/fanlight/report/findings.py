@@ -32,6 +32,7 @@ def write_findings(
     examined: Examined,
     facts: Mapping[str, str],
     pictures: int = 60,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``report.html`` with pictures, ``findings.tsv`` and ``findings.json`` with everything.
 
@@ -42,6 +43,7 @@ def write_findings(
         examined: what was found.
         facts: what the page says of the data set and the network.
         pictures: the most findings of a kind that the page shows.
+        provenance: how they were found, in plain values; the table has no room for it.
 
     Returns:
         The page.
@@ -55,10 +57,12 @@ def write_findings(
     lines += ["\t".join(_cell(row[column]) for column in columns) for row in rows]
     write_whole(folder / "findings.tsv", "\n".join(lines) + "\n")
     content = {"facts": dict(facts), "counts": examined.counts(), "findings": rows}
+    content["provenance"] = dict(provenance or {})
     write_whole(folder / "findings.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return write_page(
         folder / "report.html",
         "findings.html.jinja",
+        provenance,
         where=faces.where,
         facts=facts,
         counts=[(key, KINDS[key], count) for key, count in examined.counts().items()],

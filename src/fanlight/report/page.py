@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,21 @@ from numpy.typing import NDArray
 
 from fanlight.draw import Image
 from fanlight.durable import write_whole
+from fanlight.provenance_text import groups
 
 QUALITY = 85
 
 
-def write_page(path: str | Path, template: str, **content: Any) -> Path:
+def write_page(
+    path: str | Path, template: str, provenance: Mapping[str, Any] | None = None, **content: Any
+) -> Path:
     """Render a template into a file, whose folder is made; it appears whole or not at all.
+
+    Args:
+        path: the file.
+        template: its name.
+        provenance: where the page comes from, which is told at its end; ``fanlight info`` reads it there.
+        content: what else the template shows.
 
     Returns:
         The path written.
@@ -39,9 +49,11 @@ def write_page(path: str | Path, template: str, **content: Any) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    known = provenance or {}
+    made = groups(known) if known else []
     script = environment.get_template("viewer.js").render()
     page = environment.get_template(template).render(
-        **content, script=markupsafe.Markup(script), policy=_policy(script)
+        **content, made=made, provenance=known, script=markupsafe.Markup(script), policy=_policy(script)
     )
     write_whole(path, page)
     return Path(path)

@@ -1,0 +1,90 @@
+"""What was found out about a file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fanlight.errors import InputError
+from fanlight.provenance import file_digest
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A file, in plain values.
+
+    Attributes:
+        kind: what it is.
+        path: of the file.
+        facts: what is in it, for people.
+        metrics: of a network, on the faces that it was chosen on, by their keys; fractions.
+        provenance: where it comes from; empty where it does not say.
+        recipe: of a network; empty where there is none.
+    """
+
+    kind: str
+    path: Path
+    facts: Mapping[str, str]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it with the file's SHA-256, for JSON."""
+        return plain(
+            {
+                "kind": self.kind,
+                "file": str(self.path),
+                "sha256": file_digest(self.path),
+                "facts": self.facts,
+                "metrics": self.metrics,
+                "provenance": self.provenance,
+                "recipe": self.recipe,
+            }
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """The same as ``models.identity`` gives of a checkpoint."""
+        return plain(
+            {
+                "name": str(self.path),
+                "sha256": file_digest(self.path),
+                "recipe": self.recipe,
+                "provenance": self.provenance,
+            }
+        )
+
+
+def plain(value: Any) -> Any:
+    """A value of anyone's file as JSON can hold it; what it cannot is told by its type."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A value of anyone's file, if it is a mapping, else an empty one."""
+    return plain(value) if isinstance(value, Mapping) else {}
+
+
+def parse_json(text: str | bytes, path: Path) -> dict[str, Any]:
+    """An object of a JSON file.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged: what it says of itself is no JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: damaged, or not of fanlight: it holds no JSON object")
+    return found
