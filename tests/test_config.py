@@ -412,3 +412,10 @@ def test_a_fault_inside_a_list_that_set_gave_is_not_the_files() -> None:
     places = Places("[schedule]\ncrop_sizes = [[0.0, 64]]\n").with_overridden(["schedule.crop_sizes"])
     assert places.find("schedule.crop_sizes[1][0]") == "--set: "
     assert places.find("schedule.name") == "line 1: "
+
+
+def test_a_table_that_set_changed_may_be_at_fault_by_either() -> None:
+    places = Places("[loss]\nheatmap = 0\n").with_overridden(["loss.distance", "model.depth"])
+    assert places.find("loss") == "--set or line 1: "
+    assert places.find("model") == "--set: "
+    assert places.find("loss.heatmap") == "line 2: "

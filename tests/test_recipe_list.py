@@ -76,9 +76,8 @@ def test_as_json(folder: Path) -> None:
 )
 def test_only_what_was_judged_alike_is_compared(folder: Path, changes: dict[str, Any]) -> None:
     judge(folder, **changes)
-    (one,) = (
-        facts for facts in list_recipes(folder / "recipes", folder / "runs") if facts.path.stem == "one"
-    )
+    facts, _ = list_recipes(folder / "recipes", folder / "runs")
+    (one,) = (entry for entry in facts if entry.path.stem == "one")
     assert one.ours == {}
 
 
@@ -86,15 +85,26 @@ def test_what_cannot_be_read_is_named(folder: Path) -> None:
     path = folder / "runs" / "one" / EVALUATION
     judge(folder)
     path.write_text("{}")
-    with pytest.raises(InputError, match=r"evaluation\.json: not as fanlight eval wrote it"):
-        list_recipes(folder / "recipes", folder / "runs")
+    _, (fault,) = list_recipes(folder / "recipes", folder / "runs")
+    assert "evaluation.json: not as fanlight eval wrote it" in str(fault)
     with pytest.raises(InputError, match="no recipes there"):
         list_recipes(folder / "runs", folder / "runs")
     wrong = folder / "recipes" / "one.toml"
     wrong.write_text('[published]\nmetric = "auc"\nresults = { ours = 1.5 }\nresult = 1\n')
-    with pytest.raises(InputError) as caught:
-        list_recipes(folder / "recipes", folder / "runs")
-    told = caught.value.problems
+    (two,), (fault,) = list_recipes(folder / "recipes", folder / "runs")
+    assert two.path.stem == "two"
+    told = fault.problems
     assert any(p.startswith("line 2: published.metric: ") for p in told), told
     assert any(p.startswith("line 3: published.results.ours: ") for p in told), told
     assert any(p.startswith("line 4: published.result: unknown setting") for p in told), told
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_one_at_fault_does_not_hide_the_others(folder: Path, more: tuple[str, ...]) -> None:
+    wrong = folder / "recipes" / "more" / "two.toml"
+    wrong.write_text("[train\n")
+    result = invoke(folder, *more)
+    assert "one" in result.stdout
+    assert "two" not in result.stdout
+    assert isinstance(result.exception, InputError)  # exit code 2
+    assert str(result.exception).startswith(f"{wrong}: cannot read the recipe: ")

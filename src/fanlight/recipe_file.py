@@ -61,11 +61,16 @@ class Places:
         return places
 
     def find(self, key: str) -> str:
-        """The place of a key, or of the table around it, as the beginning of a message."""
+        """The place of a key, or of the table around it, as the beginning of a message.
+
+        Where ``--set`` changed a setting in a table, what is wrong with the table may come from either.
+        """
         inner = f"{key}."
         outer = tuple(f"{override}{mark}" for override in self._overridden for mark in ".[")
-        if inner.startswith(outer) or (key not in self._lines and any(o.startswith(inner) for o in outer)):
+        if inner.startswith(outer):
             return "--set: "
+        if any(override.startswith(inner) for override in outer):
+            return f"--set or {self._lines[key]}" if key in self._lines else "--set: "
         while key:
             if key in self._lines:
                 return self._lines[key]

@@ -33,20 +33,29 @@ class RecipeFacts:
     ours: Mapping[str, float] = field(default_factory=dict)
 
 
-def list_recipes(folder: Path, runs: Path) -> list[RecipeFacts]:
+def list_recipes(folder: Path, runs: Path) -> tuple[list[RecipeFacts], list[InputError]]:
     """The recipes below a folder, in the order of their names.
 
     Args:
         folder: where to look.
         runs: the folder of the runs, each called like its recipe.
 
+    Returns:
+        The recipes; and for each other one, why it or its run's evaluation cannot be read.
+
     Raises:
-        InputError: there is none, or a recipe or a run's evaluation cannot be read.
+        InputError: there is none.
     """
     paths = sorted(path for path in folder.rglob("*.toml") if path.name != BASE)
     if not paths:
         raise InputError(f"{folder}: no recipes there: give the folder that holds them, such as recipes")
-    return [describe_recipe(path, runs / path.stem) for path in paths]
+    facts, faults = [], []
+    for path in paths:
+        try:
+            facts.append(describe_recipe(path, runs / path.stem))
+        except InputError as error:
+            faults.append(error)
+    return facts, faults
 
 
 def describe_recipe(path: Path, run: Path) -> RecipeFacts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,12 +24,19 @@ def recipes(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
 ) -> None:
     """List recipes with what was published for them and, where a run was judged with --report RUN/report, ours."""
+    from fanlight.errors import InputError
     from fanlight.recipes import list_recipes
 
-    facts = list_recipes(folder, runs)
+    facts, faults = list_recipes(folder, runs)
     if as_json:
         print(json.dumps([_json(entry) for entry in facts], indent=2))
-        return
+    elif facts:
+        _print(facts, folder)
+    if faults:
+        raise InputError("\n".join(map(str, faults)))
+
+
+def _print(facts: Sequence[RecipeFacts], folder: Path) -> None:
     sets = list(dict.fromkeys(name for entry in facts for name in entry.published.results))
     had = {name for entry in facts for name in entry.published.partitions}
     columns = [
