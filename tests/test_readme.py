@@ -24,7 +24,7 @@ from fanlight.data.pts import read_pts, write_pts
 from fanlight.data.synthetic import write_faces
 from fanlight.data.synthetic.face import draw_face
 from fanlight.distance import NORMALISERS
-from fanlight.image import write_image
+from fanlight.image import read_image, write_image
 from fanlight.markup import Markup
 from fanlight.metric import Kind, Rule
 from fanlight.model import FAN, PRESETS
@@ -252,7 +252,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(",".join([f"photos/{sample.image_path.name}", *map(str, sample.face_box)]))
     (folder / "boxes.csv").write_text("\n".join(rows) + "\n")
     for name in ("photo.jpg", "anna.jpg", "bert.jpg"):
-        shutil.copy(folder / "faces" / "images" / "00009.jpg", folder / name)
+        face = read_image(folder / "faces" / "images" / "00009.jpg")
+        write_image(
+            folder / name, face.repeat(5, 0).repeat(5, 1)
+        )  # as large as the boxes of the pages take it for
     for page in PAGES:
         for name, text in files_of(page).items():
             (folder / name).write_text(text, encoding="utf-8")
