@@ -52,3 +52,19 @@ def test_a_message_about_a_hostile_name_is_one_that_can_be_read(tmp_path: Path) 
     assert result.returncode == 2, result.stderr
     assert r":x:[/b]\x9b2J.png: no such image" in result.stderr
     assert "\x9b" not in result.stderr
+
+
+def test_where_there_is_no_terminal_a_line_now_and_then_stands_for_the_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A face each 20 seconds: lines after 40 and 80 seconds, each at least 30 after the one before."""
+    now = 0.0
+    monkeypatch.setattr(console, "monotonic", lambda: now)
+    with console.progress_bar("packing", 5) as bar, console.progress_bar("reading", None) as other:
+        for done in range(1, 6):
+            now += 20
+            bar.reach(done, 5)
+        other.advance(2)
+    said = capsys.readouterr()
+    assert said.err == "packing: 2 of 5\npacking: 4 of 5\nreading: 2\n"
+    assert said.out == ""

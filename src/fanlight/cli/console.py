@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -41,6 +42,7 @@ class _Console(Console):
 
 out = _Console(soft_wrap=True)
 err = _Console(soft_wrap=True, stderr=True)
+LINE_SECONDS = 30.0  # at least, between two lines that stand for a progress bar
 
 
 def warn(message: str) -> None:
@@ -59,18 +61,30 @@ def print_wide(table: Table, width: int) -> None:
 
 
 class Bar:
-    """A progress bar on a terminal, nothing elsewhere."""
+    """A progress bar on a terminal; elsewhere, as in the log of a batch job, a line now and then."""
 
     def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar, self._task = bar, task
+        self._told = monotonic()
 
     def advance(self, count: int = 1) -> None:
         """So many more are done."""
         self._bar.advance(self._task, count)
+        self._tell()
 
     def reach(self, done: int, total: int) -> None:
         """So many of all are done."""
         self._bar.update(self._task, completed=done, total=total)
+        self._tell()
+
+    def _tell(self) -> None:
+        if err.is_terminal or monotonic() - self._told < LINE_SECONDS:
+            return
+        self._told = monotonic()
+        (task,) = self._bar.tasks
+        err.print(
+            f"{task.description}: {task.completed:.0f}" + (f" of {task.total:.0f}" if task.total else "")
+        )
 
 
 @contextmanager
