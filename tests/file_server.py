@@ -1,8 +1,9 @@
 """Serves the files of a folder over HTTP, some of them badly: ``python file_server.py FOLDER PORT_FILE``.
 
 ``FOLDER/faults.json`` says what happens to the next requests for a file, as in ``{"a.tar": ["drop", "cut"]}``:
-the connection is dropped at once (``drop``) or halfway (``cut``), the body is another (``wrong``), or there is an
-error (``500``). What was asked for is noted in ``FOLDER/requests.log``.
+the connection is dropped at once (``drop``) or halfway (``cut``), nothing comes after half of the body
+(``hang``), the body is another (``wrong``), or there is an error (``500``). What was asked for is noted in
+``FOLDER/requests.log``.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if body:
-            self.wfile.write(data[: len(data) // 2] if fault == "cut" else data)
+            self.wfile.write(data[: len(data) // 2] if fault in ("cut", "hang") else data)
+        if fault == "hang":
+            self.rfile.read()  # until the other side leaves
         if fault == "cut":
             self.close_connection = True
 

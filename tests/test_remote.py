@@ -6,6 +6,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -262,6 +263,27 @@ def test_a_fetch_that_was_killed_does_no_harm(site: Site, local: Pack, tmp_path:
     (folder / ".noise-train-000000.tar.lock").touch()
     assert np.array_equal(pack.photo(0)[0], local.photo(0)[0])
     assert not list(folder.glob("*.part"))
+
+
+ENDS = """
+import sys, time
+from pathlib import Path
+from fanlight.data.remote import Cache, open_remote
+pack = open_remote(sys.argv[1], Cache(Path(sys.argv[2])))
+pack.prefetch(range(6))
+while len(list(Path(sys.argv[2]).rglob("*.part"))) < 2:
+    time.sleep(0.01)
+raise KeyboardInterrupt
+"""
+
+
+def test_a_program_that_ends_waits_for_no_fetch_ahead(site: Site, tmp_path: Path) -> None:
+    """The server falls silent within the first two files, which are not tried again, nor the others fetched."""
+    site.fault(s0=["hang"], s1=["hang"])
+    result = subprocess.run([sys.executable, "-c", ENDS, site.url, str(tmp_path / "cache")])
+    assert result.returncode == -signal.SIGINT
+    assert [site.requests(f"noise-train-{n:06d}.tar") for n in range(SHARDS)] == [1, 1, 0, 0, 0, 0]
+    assert list((tmp_path / "cache").rglob("*.part")) == list((tmp_path / "cache").rglob("*.tar")) == []
 
 
 # ---------------------------------------------------------------------------- the order

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import fcntl
 import hashlib
 import os
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -88,7 +90,8 @@ class RemoteFiles:
         self.folder = cache.folder / sha256[:16]
         self._tables = {table.name: table for table in description.tables}
         self._shards = description.shards
-        self._pool: ThreadPoolExecutor | None = None
+        self._wanted: deque[int] = deque()
+        self._threads: list[Thread] = []
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -105,11 +108,18 @@ class RemoteFiles:
     def prefetch(self, shards: Sequence[int]) -> None:
         """Begin to fetch tar files in the background; whoever reads one meanwhile waits for it.
 
-        A failure is left to the reader, who tries again and says why.
+        A failure is left to the reader, who tries again and says why. A program that ends does not wait for it.
         """
-        self._pool = self._pool or ThreadPoolExecutor(_AT_ONCE)
-        for number in shards:
-            self._pool.submit(self.shard, number)
+        self._wanted.extend(shards)
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        for _ in range(_AT_ONCE - len(self._threads)):
+            self._threads.append(Thread(target=self._fetch_wanted, daemon=True))
+            self._threads[-1].start()
+
+    def _fetch_wanted(self) -> None:
+        while self._wanted:
+            with suppress(Exception):
+                self.shard(self._wanted.popleft())
 
     def check_room(self, shards: NDArray[np.int32], at_once: int | None) -> None:
         """Refuse a cache that cannot hold what is read together; every file would be fetched again and again.
@@ -154,13 +164,24 @@ class RemoteFiles:
 
         if stored in self._shards:
             _make_room(self.cache, stored.bytes)
+        _parts.add(part)
         try:
             _with_patience(source, self.cache.folder, fetch)
         finally:
             part.unlink(missing_ok=True)
+            _parts.remove(part)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_pool": None}
+        return {**vars(self), "_wanted": deque(), "_threads": []}
+
+
+_parts: set[Path] = set()  # that this process is fetching
+
+
+@atexit.register
+def _leave_no_parts() -> None:
+    for part in _parts.copy():
+        part.unlink(missing_ok=True)
 
 
 class _BrokenError(Exception):
