@@ -12,6 +12,7 @@ import os
 import re
 import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,14 +23,17 @@ import numpy as np
 import pytest
 
 from archives import builders
+from fanlight.checkpoint import load_checkpoint
 from fanlight.clips.video import Clip
 from fanlight.config import load_recipe
+from fanlight.convert.reading import read_weights
 from fanlight.data import remote
 from fanlight.data.archives import cofw, dlib_xml
 from fanlight.data.archives.contents import Request
 from fanlight.data.archives.unpack import unpack
 from fanlight.data.remote import Cache
 from fanlight.errors import InputError
+from fanlight.models import FOLDER
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCE = REPOSITORY / "src" / "fanlight"
@@ -224,6 +228,29 @@ def test_an_onnx_file_whose_weights_lie_elsewhere(tmp_path: Path) -> None:
             OnnxNetwork(tmp_path / "net" / "evil.onnx")
 
 
+@pytest.mark.parametrize("read", [load_checkpoint, read_weights])
+def test_weights_that_would_fill_the_memory(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    path = tmp_path / "bomb.ckpt"
+    with (
+        zipfile.ZipFile(FOLDER / "small.ckpt") as small,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for entry in small.infolist():
+            bomb.writestr(entry.filename, small.read(entry))
+        bomb.writestr("small/data/999", bytes(100 << 20))
+    with pytest.raises(
+        InputError, match=r"bomb.ckpt: \d+ KiB unpack to \d+ KiB, which no file of weights does"
+    ):
+        read(path)
+
+
+def test_a_checkpoint_is_no_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe", tmp_path):
+        with pytest.raises(InputError, match="not a file, so not a checkpoint"):
+            load_checkpoint(path)
+
+
 # ---------------------------------------------------------------------------- recipes and servers
 
 
@@ -316,9 +343,8 @@ def test_detectors_of_checkpoints_are_names_and_no_modules(tmp_path: Path) -> No
     from dataclasses import replace
 
     import fanlight
-    from fanlight.checkpoint import load_checkpoint, save_checkpoint
+    from fanlight.checkpoint import save_checkpoint
     from fanlight.geometry import CropRule
-    from fanlight.models import FOLDER
 
     (tmp_path / "evil_module.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
     checkpoint = load_checkpoint(FOLDER / "small.ckpt")

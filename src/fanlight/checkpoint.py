@@ -26,6 +26,8 @@ from fanlight.model import FAN, FANOptions
 from fanlight.soundness import in_short, not_numbers
 
 FORMAT = "fanlight-checkpoint-1"
+MOST_GROWTH = 10
+"""No file of weights unpacks to more than so many times its size."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,19 @@ def save_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint) -> Path:
 def check_sums(path: Path) -> None:
     """Refuse a damaged zip archive before PyTorch reads it.
 
-    PyTorch checks no sums, and takes whatever lies in memory for an entry that is marked as a folder.
+    PyTorch checks no sums, takes whatever lies in memory for an entry that is marked as a folder, and unpacks
+    entries of any size, though it packs none but texts.
 
     Raises:
-        InputError: an entry has changed.
+        InputError: an entry has changed, or the archive unpacks to many times its size.
         zipfile.BadZipFile: it is no zip archive.
     """
     with zipfile.ZipFile(path) as archive:
+        size, unpacked = path.stat().st_size, sum(entry.file_size for entry in archive.infolist())
+        if unpacked > MOST_GROWTH * size:
+            raise InputError(
+                f"{path}: {size >> 10} KiB unpack to {unpacked >> 10} KiB, which no file of weights does: not read"
+            )
         odd = [entry.filename for entry in archive.infolist() if entry.external_attr & 0x10]
         damaged = odd[0] if odd else archive.testzip()
     if damaged:
@@ -165,6 +173,8 @@ def _read(path: Path) -> dict[str, Any]:
     """What a checkpoint's file holds, as it was saved."""
     if not os.path.exists(path):
         raise InputError(f"{path}: no such checkpoint")
+    if not path.is_file():  # devices have no end
+        raise InputError(f"{path}: not a file, so not a checkpoint")
     try:
         check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
