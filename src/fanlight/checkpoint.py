@@ -5,7 +5,9 @@ A checkpoint holds plain values and tensors only, so that loading one never runs
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -24,10 +26,13 @@ from fanlight.heatmap import Decoder
 from fanlight.markup import Markup
 from fanlight.model import FAN, FANOptions
 from fanlight.soundness import in_short, not_numbers
+from fanlight.stored import check_values, check_weights, options_of
 
 FORMAT = "fanlight-checkpoint-1"
 MOST_GROWTH = 10
 """No file of weights unpacks to more than so many times its size."""
+
+_LONGEST = 2000  # characters of a file's own that a message repeats
 
 
 @dataclass(frozen=True)
@@ -155,18 +160,28 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     content = _read(path)
     try:
         offset_x, offset_y = content["offset_image"]
+        if not math.isfinite(offset_x + offset_y):
+            raise ValueError("offset_image: expected two numbers")
+        options = options_of(FANOptions, content["options"])
+        check_weights(content["weights"], options)
+        markup = Markup.from_dict(content["markup"])
+        if markup.count != options.points:
+            raise ValueError(f"its network has {options.points} points, and its mark-up {markup.count}")
         return Checkpoint(
-            options=FANOptions(**content["options"]),
+            options=options,
             weights=dict(content["weights"]),
-            markup=Markup.from_dict(content["markup"]),
-            decoder=Decoder(**content["decoder"]),
-            crop=CropRule(**content["crop"]),
-            crops={str(name): CropRule(**rule) for name, rule in content.get("crops", {}).items()},
+            markup=markup,
+            decoder=options_of(Decoder, content["decoder"]),
+            crop=options_of(CropRule, content["crop"]),
+            crops={str(name): options_of(CropRule, rule) for name, rule in content.get("crops", {}).items()},
             offset_image=(float(offset_x), float(offset_y)),
             **{name: dict(content[name]) for name in ("recipe", "metrics", "provenance", "training")},
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: a damaged checkpoint, or one of a newer fanlight: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = str(error)[:_LONGEST]
+        raise InputError(
+            f"{path}: a damaged checkpoint, or one of a newer fanlight: {reason}: copy it again, or train anew"
+        ) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -177,7 +192,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a file, so not a checkpoint")
     try:
         check_sums(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong with a file is told below
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        check_values(content)
         saved = content.pop("sha256", None) if isinstance(content, dict) else None
         is_whole = saved is None or saved == sha256_of(content)  # older versions saved none
     except InputError:
@@ -191,7 +209,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: damaged (its SHA-256 is not the one it was saved with): copy it again, or make it anew"
         )
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or str(content.get("format")) != FORMAT:
         raise InputError(
             f"{path}: not a checkpoint of fanlight (format {FORMAT}): give a .ckpt that fanlight wrote"
         )

@@ -100,8 +100,8 @@ def _read_row(row: dict[str, str | None], folder: Path, comma: str) -> tuple[Pat
     from fanlight.geometry import check_box
 
     name, *sides = (row[column] for column in COLUMNS)
-    if not name:
-        raise ValueError("image is empty: expected a photo's name")
+    if not name or "\0" in name:
+        raise ValueError("image is empty, or holds a NUL character: expected a photo's name")
     beside = folder / name
     photo = (beside if os.path.exists(beside) else Path(name)).resolve()
     if not any(sides):

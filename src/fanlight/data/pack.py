@@ -6,6 +6,7 @@ import hashlib
 import io
 import mmap
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -260,9 +261,10 @@ class Pack(Faces):
             self._landmarks = _mapped(self.files.table(LANDMARKS))
             with self.files.table(SOURCES).open("rb") as file:
                 self._sources = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # of any type: the bytes are anyone's
             raise InputError(
-                f"{self.files.table(FACES).parent}: the tables of the pack cannot be read: {error}"
+                f"{self.files.table(FACES).parent}: its tables cannot be read ({str(error)[:500]}): copy "
+                "it from where it was made, or pack anew"
             ) from None
 
     def _check_tables(self, where: str) -> None:
@@ -319,4 +321,8 @@ def _raw_photo(data: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def _mapped(path: Path) -> NDArray[Any]:
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))  # no memmap, which is slow to index
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a header that NumPy would no longer write
+        return np.asarray(
+            np.load(path, mmap_mode="r", allow_pickle=False)
+        )  # no memmap, which is slow to index

@@ -13,7 +13,8 @@ The file is a NumPy archive (.npz) of plain arrays; reading one runs no code. It
 from __future__ import annotations
 
 import json
-import zipfile
+import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
@@ -29,9 +30,12 @@ from fanlight.errors import InputError
 from fanlight.geometry import CropRule, Floats
 from fanlight.markup import Markup
 from fanlight.provenance import made_by
+from fanlight.stored import options_of
 
 FORMAT = "fanlight-predictions-1"
 SUFFIX = ".npz"
+
+_MOST_PACKED = 100  # how much larger than their file predictions may be; coordinates are not packed as well
 
 
 @dataclass(frozen=True)
@@ -188,26 +192,45 @@ def load_predictions(path: str | PathLike[str]) -> Predictions:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with path.open("rb") as file, warnings.catch_warnings(), np.load(file, allow_pickle=False) as archive:
+            warnings.simplefilter("ignore")  # what is wrong with a file is told below
+            unpacked = sum(entry.file_size for entry in archive.zip.infolist())
+            if unpacked > _MOST_PACKED * os.path.getsize(path) + (64 << 20):
+                raise InputError(f"{path}: would take {unpacked / 2**30:.3g} GiB: give another")
             arrays = {name: archive[name] for name in archive.files}
         about = json.loads(str(arrays.pop("about")))
         if about.pop("format") != FORMAT:
-            raise InputError(f"{path}: predictions of another format, not {FORMAT}: make them anew")
+            raise InputError(
+                f"{path}: predictions of another format, not {FORMAT}: predict anew, or give another"
+            )
         sha256 = str(about.pop("index_sha256"))
         about.pop("provenance", None)  # for fanlight info
-        about["markup"], about["crop"] = Markup.from_dict(about["markup"]), CropRule(**about["crop"])
+        about["markup"], about["crop"] = (
+            Markup.from_dict(about["markup"]),
+            options_of(CropRule, about["crop"]),
+        )
         about |= {name: tuple(about[name]) for name in ("learnt_from", "chosen_on")}
+        _check_about(about)
         found = _checked(arrays, about["markup"].count)
         return Predictions(Origin(**about), sha256, found)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of predictions") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") if str(path) not in str(error) else error from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+    except Exception as error:  # of any type: the bytes are anyone's
         raise InputError(
-            f"{path}: not predictions that can be read ({error}): give a file that "
+            f"{path}: not predictions that can be read ({str(error)[:500]}): give a file that "
             "fanlight eval --save-predictions wrote"
         ) from None
+
+
+def _check_about(about: Mapping[str, Any]) -> None:
+    """Refuse facts of another type than those that are written."""
+    kinds = {"model": str, "input_size": int, "facts": dict, "learnt_from": tuple, "chosen_on": tuple}
+    wrong = [name for name, kind in kinds.items() if type(about[name]) is not kind]
+    texts = [*about["learnt_from"], *about["chosen_on"], *dict(about["facts"]).values()]
+    if wrong or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{', '.join(wrong) or 'a fact'} is of the wrong type: predict anew")
 
 
 def _checked(arrays: Mapping[str, NDArray[Any]], points: int) -> Found:
