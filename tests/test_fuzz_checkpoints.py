@@ -24,7 +24,6 @@ import torch
 
 from fanlight.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fanlight.convert import Unseen, convert
-from fanlight.errors import InputError
 from fanlight.geometry import CropRule
 from fanlight.markup import Markup
 from fanlight.model import FAN, FANOptions

@@ -314,7 +314,7 @@ def _raw_photo(data: bytes, name: str) -> NDArray[np.uint8]:
         if by_columns or dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
             raise ValueError(f"{dtype} of the shape {shape}")
         return np.frombuffer(data, np.uint8, offset=file.tell()).reshape(shape).copy()
-    except ValueError as error:
+    except Exception as error:  # of any type: the bytes are anyone's
         raise InputError(
             f"{name}: no photo of raw pixels ({error}): look at the pack by fanlight data check"
         ) from None

@@ -216,7 +216,7 @@ def load_predictions(path: str | PathLike[str]) -> Predictions:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of predictions") from None
     except InputError as error:
-        raise InputError(f"{path}: {error}") if str(path) not in str(error) else error from None
+        raise InputError(f"{path}: {error}: predict anew") if str(path) not in str(error) else error from None
     except Exception as error:  # of any type: the bytes are anyone's
         raise InputError(
             f"{path}: not predictions that can be read ({str(error)[:500]}): give a file that "
