@@ -94,18 +94,41 @@ def test_a_stop_during_validation_puts_it_off(
     assert curves(tmp_path) == curves(whole)
 
 
-def test_a_second_ctrl_c_leaves_at_once(
-    data: Index, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_batch_that_does_not_come_is_not_waited_for(
+    data: Index, recipe: Recipe, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def press_twice(self: FaceDataset, keys: Any) -> Batch:
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGINT)
-        raise AssertionError("still there")
+    """As from a server that has fallen silent: before the first step, and before the third."""
+    read, calls = FaceDataset.__getitems__, 0
 
-    monkeypatch.setattr(FaceDataset, "__getitems__", press_twice)
+    def stop(self: FaceDataset, keys: Any) -> Batch:
+        nonlocal calls
+        calls += 1
+        if calls in (1, 4):
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("still there")
+        return read(self, keys)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FaceDataset, "__getitems__", stop)
+        with pytest.raises(Stopped, match="stopped before the first step"):
+            run(recipe, data, tmp_path / "empty")
+        with pytest.raises(Stopped, match="stopped after step 2, which is saved"):
+            run(recipe, data, tmp_path / "begun")
+    run(recipe, data, tmp_path / "begun", resume=True)
+    assert_equal_runs(tmp_path / "begun", whole)
+    assert curves(tmp_path / "begun") == curves(whole)
+
+
+def test_a_second_ctrl_c_leaves_at_once(data: Index, recipe: Recipe, tmp_path: Path) -> None:
+    class Impatient(Diary):
+        def advance(self, step: int, share: float, status: Mapping[str, float]) -> None:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("still there")
+
     with pytest.raises(KeyboardInterrupt) as caught:
-        run(recipe, data, tmp_path)
+        train(recipe, data, tmp_path, Impatient())
     assert not isinstance(caught.value, Stopped)
 
 

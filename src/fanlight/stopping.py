@@ -1,9 +1,12 @@
-"""Signals that ask a training to stop: noted when they come, heeded between two steps."""
+"""Signals that ask a training to stop: noted when they come, heeded between two steps or while it waits."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -34,6 +37,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.asked, self.number = False, int(signal.SIGTERM)
         self._before: dict[signal.Signals, Any] = {}
+        self._process, self._waits = os.getpid(), False
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
@@ -47,8 +51,21 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Raise KeyboardInterrupt as soon as one is noted: for what may take long, and can be broken off."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         if not self.asked:
             self.asked, self.number = True, number
+            if (
+                self._waits and os.getpid() == self._process
+            ):  # and not in a loader process that was just forked
+                raise KeyboardInterrupt

@@ -53,7 +53,8 @@ def train(
     """Train a network.
 
     Every process of a ``torchrun`` calls this; each gets its share of every batch. SIGTERM and Ctrl-C end it after
-    the step under way, which is saved; a second Ctrl-C ends it at once.
+    the step under way, which is saved, and one process alone while it waits for its next batch; a second Ctrl-C
+    ends it at once.
 
     Args:
         recipe: all settings.
@@ -144,7 +145,7 @@ class _Training:
             epoch, first_batch = divmod(pace.step, pace.steps_per_epoch)
             state.set_crop_size(pace.crop_size)
             state.train_feed.sampler.set_epoch(epoch, first_batch)
-            for batch in self._with_way_on(state.train_feed.loader):
+            for batch in self._unless_asked(state.train_feed.loader):
                 state.means.add(state.learner.step(batch, pace.learning_rate))
                 pace.advance()
                 if pace.looks or pace.end:
@@ -236,7 +237,10 @@ class _Training:
         """Save the step that the run is at, and leave."""
         self._save_step()
         self.team.from_leader(0.0)  # the others stay until it is saved
-        raise Stopped(f"stopped after step {self.pace.step}, which is saved", self.signals.number)
+        reached = (
+            f"after step {self.pace.step}, which is saved" if self.pace.step else "before the first step"
+        )
+        raise Stopped(f"stopped {reached}", self.signals.number)
 
     def _save_step(self) -> None:
         """Save the step that the run is at, unless it was saved."""
@@ -249,8 +253,17 @@ class _Training:
             self.run_folder.save_last(self.state.checkpoint({}, training))
 
     def _unless_asked(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Validation batches, but one process alone leaves between two of them when it is asked to."""
-        for batch in self._with_way_on(batches):
+        """Batches, but one process alone leaves when it is asked to, however long the next one takes."""
+        coming = iter(self._with_way_on(batches))
+        wait = self.signals.waiting if self.team.size == 1 else nullcontext
+        while True:
+            try:
+                with wait():
+                    batch = next(coming, None)
+            except KeyboardInterrupt:
+                self._leave()
+            if batch is None:
+                return
             if self.team.size == 1 and self.signals.asked:
                 self._leave()
             yield batch
