@@ -19,7 +19,7 @@ from fanlight.data.check import check
 from fanlight.data.index import Index, Sample
 from fanlight.data.pts import read_pts, write_pts
 from fanlight.data.synthetic import draw_face
-from fanlight.doctor import KINDS, alike, examine
+from fanlight.doctor import KINDS, alike, copies, examine
 from fanlight.doctor.alike import LOOK_PX, Groups, look_of, neighbours, series_of, stem_of
 from fanlight.doctor.compare import compare, median_and_error
 from fanlight.doctor.copies import find_copies
@@ -202,6 +202,17 @@ def test_frames_of_a_clip_are_one_line_within_a_partition_and_a_leak_across(
     assert found[0].message.startswith(f"made/train: 5 of {total} photos look like others of their series")
     assert found[0].message.endswith("3 of them could be left out")
     assert "by their names of one series" in found[1].message
+
+
+def test_equal_photos_are_paired_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = np.array([7, 1, 7, 2, 7, 7, 3, 2], np.uint64)
+    wanted = {(0, 2), (0, 4), (0, 5), (2, 4), (2, 5), (4, 5), (3, 7)}
+    for rows, most in ((64, 1 << 20), (2, 1), (1, 2)):
+        monkeypatch.setattr(copies, "_ROWS", rows)
+        monkeypatch.setattr(copies, "_PAIRS", most)
+        parts = [part.tolist() for part in copies._same_pixels(digests)]
+        assert len(parts) > 1 or most > 2
+        assert sorted(tuple(pair) for part in parts for pair in part) == sorted(wanted)
 
 
 def test_versions_of_a_photo_made_on_purpose_are_no_copies(index: Index, sound: Measured) -> None:

@@ -22,13 +22,14 @@ SAME_FACE = 0.5
 """Overlap (IoU) of two face boxes in the same photo from which on they are of one face."""
 
 _LISTED = 6  # lines that a message names
+_ROWS, _PAIRS = 64, 1 << 20  # faces of a group, and pairs, that are compared at once
 
 
 def find_copies(faces: Faces, measured: Measured, series: Sequence[str]) -> Iterator[Finding]:
     """Duplicates, near-duplicates and alike frames of clips; for ``series`` see ``find_names``."""
     same = Groups(len(faces))
-    pairs = _same_pixels(measured.digests)
-    same.join(pairs[_overlap(measured.boxes, pairs) >= SAME_FACE])
+    for pairs in _same_pixels(measured.digests):
+        same.join(pairs[_overlap(measured.boxes, pairs) >= SAME_FACE])
     for group in same.found():
         yield Finding(
             "duplicate",
@@ -105,16 +106,26 @@ def name_series(faces: Faces) -> list[str]:
     return series
 
 
-def _same_pixels(digests: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Pairs (P, 2) of faces whose photos are equal: all pairs, as faces of one photo may be several people's."""
+def _same_pixels(digests: NDArray[np.uint64]) -> Iterator[NDArray[np.intp]]:
+    """Pairs (P, 2) of faces whose photos are equal: all pairs, as faces of one photo may be several people's.
+
+    Not all at once: thousands of black frames are many pairs.
+    """
     order = np.argsort(digests, kind="stable")
     starts = np.flatnonzero(np.diff(digests[order], prepend=digests[order[:1]] + np.uint64(1)))
-    pairs = [np.empty((0, 2), np.intp)]
+    pairs: list[NDArray[np.intp]] = []
+    count = 0
     for group in np.split(order, starts[1:] if len(starts) else []):
-        if len(group) > 1:
-            one, other = np.triu_indices(len(group), 1)
-            pairs.append(np.column_stack([group[one], group[other]]))
-    return np.concatenate(pairs)
+        for first in range(0, len(group) if len(group) > 1 else 0, _ROWS):
+            rows = np.arange(first, min(first + _ROWS, len(group)))
+            one, other = np.nonzero(rows[:, None] < np.arange(len(group)))
+            pairs.append(np.column_stack([group[first + one], group[other]]))
+            count += len(one)
+            if count > _PAIRS:
+                yield np.concatenate(pairs)
+                pairs, count = [], 0
+    if pairs:
+        yield np.concatenate(pairs)
 
 
 def _overlap(boxes: Floats, pairs: NDArray[np.intp]) -> Floats:
