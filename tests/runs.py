@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -120,6 +123,29 @@ def assert_same(one: Any, other: Any, place: str = "") -> None:
             assert_same(a, b, f"{place}[{number}]")
     else:
         assert one == other, place
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from fanlight.locking import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(1000)
+"""
+
+
+@contextmanager
+def held_by_another(folder: Path) -> Iterator[int]:
+    """Within the block another process, whose number is given, is at work in the folder; then it is killed."""
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        try:
+            yield other.pid
+        finally:
+            other.kill()
 
 
 def steps_written(folder: Path) -> dict[str, list[int]]:

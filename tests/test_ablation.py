@@ -35,7 +35,7 @@ from fanlight.loss import AlignmentLoss
 from fanlight.metric import Metric, single
 from fanlight.recipe_file import dump_toml
 from painted import make_index
-from runs import MODEL, Diary, final_weights, make_recipe, rows_of
+from runs import MODEL, Diary, final_weights, held_by_another, make_recipe, rows_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = """
@@ -435,6 +435,13 @@ def test_a_training_that_fails_is_named(write: Callable[..., Path], faces: Index
     ablation = load_ablation(write(SHARED + '[variant.wild]\noptimiser.name = "sgd"\noptimiser.lr = 1e30\n'))
     with pytest.raises(InputError, match=r"(?s)wild, seed 3: .*no longer a number.*needs another --out"):
         finish(ablation, faces, tmp_path / "out")
+
+
+def test_one_process_at_a_time_works_in_a_folder(write: Callable[..., Path], tmp_path: Path) -> None:
+    with held_by_another(tmp_path / "out") as process:
+        result = invoke(write())
+    assert isinstance(result.exception, InputError)
+    assert f"{tmp_path / 'out'}: process {process} on " in str(result.exception)
 
 
 def test_photos_are_moved_where_that_is_asked_for(write: Callable[..., Path], tmp_path: Path) -> None:

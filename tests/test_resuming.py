@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +16,7 @@ from fanlight.locking import held
 from fanlight.run import open_recipe
 from fanlight.train import train
 from painted import make_index
-from runs import Diary, assert_equal_runs, make_recipe, run
+from runs import Diary, assert_equal_runs, held_by_another, make_recipe, run
 
 
 @pytest.fixture(scope="module")
@@ -97,31 +94,14 @@ def test_a_run_is_not_written_over(data: Index, recipe: Recipe, whole: Path) -> 
     assert (whole / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from fanlight.locking import held
-with held(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(1000)
-"""
-
-
 def test_one_process_at_a_time_works_in_a_folder(data: Index, recipe: Recipe, tmp_path: Path) -> None:
     """Another one is told who does; once that is killed, it can have the folder."""
-    other = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert other.stdout
-        assert other.stdout.readline() == "held\n"
+    with held_by_another(tmp_path) as process:
         with pytest.raises(
-            InputError,
-            match=f"{tmp_path}: process {other.pid} on .* is at work there: wait for its end, or stop",
+            InputError, match=f"{tmp_path}: process {process} on .* is at work there: wait for"
         ):
             train(recipe, data, tmp_path)
         assert os.listdir(tmp_path) == [".lock"]
-    finally:
-        other.send_signal(signal.SIGKILL)
-        other.communicate()
     run(recipe, data, tmp_path)
     assert open_recipe(tmp_path) == recipe
 
