@@ -65,7 +65,7 @@ def assert_same(one: Checkpoint, other: Checkpoint) -> None:
     assert set(one.weights) == set(other.weights)
 
 
-@few_or_many(150, 6000)
+@few_or_many(50, 6000)
 def test_damaged_bytes(cases: int, tmp_path: Path, sound: Checkpoint) -> None:
     """A byte that is read is told; one that is not, such as a date, changes nothing."""
     path = save_checkpoint(tmp_path / "a.ckpt", sound)
@@ -174,7 +174,7 @@ def spoil(numbers: random.Random, content: dict[str, Any]) -> None:
             table[key] = numbers.choice(ODD)()
 
 
-@few_or_many(150, 5000)
+@few_or_many(25, 5000)
 def test_odd_values(cases: int, tmp_path: Path, sound: Checkpoint) -> None:
     """Whatever stands where: what is loaded can be used, within bounds of time and memory."""
     path = save_checkpoint(tmp_path / "a.ckpt", sound)
@@ -272,7 +272,7 @@ def test_code_in_files(cases: int, tmp_path: Path, sound: Checkpoint) -> None:
     print(tally)
 
 
-@few_or_many(40, 2000)
+@few_or_many(20, 2000)
 def test_weights_of_others(cases: int, tmp_path: Path, sound: Checkpoint) -> None:
     """State dicts that are damaged, in which tensors are exchanged, or of which some are missing."""
     tally, path = Tally("files of weights to convert"), tmp_path / "w.pth"

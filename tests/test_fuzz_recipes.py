@@ -100,7 +100,7 @@ def check_recipe(recipe: Recipe, given: dict[str, Any], file: Path) -> None:
     assert load_recipe(again) == recipe
 
 
-@few_or_many(50, 4000)
+@few_or_many(25, 4000)
 def test_recipes_with_odd_values(cases: int, tmp_path: Path) -> None:
     """Any value in the place of any setting or table."""
     tally, file = Tally("recipes, a setting changed"), tmp_path / "r.toml"
@@ -152,7 +152,7 @@ def whole_toml(values: dict[str, Any]) -> str:
     return "".join(f"{text(name)} = {text(value)}\n" for name, value in values.items())
 
 
-@few_or_many(40, 3000)
+@few_or_many(20, 3000)
 def test_recipes_with_damaged_text(cases: int, tmp_path: Path) -> None:
     """Every recipe that is shipped, damaged; bases lie beside it."""
     tally = Tally("recipes, text damaged")
@@ -192,7 +192,7 @@ def test_recipes_with_damaged_text(cases: int, tmp_path: Path) -> None:
     print(tally)
 
 
-@few_or_many(40, 2000)
+@few_or_many(25, 2000)
 def test_changes_by_set(cases: int, tmp_path: Path) -> None:
     tally, file = Tally("--set"), tmp_path / "r.toml"
     file.write_text(dump_toml(WHOLE), encoding="utf-8")
@@ -233,7 +233,7 @@ def test_changes_by_set(cases: int, tmp_path: Path) -> None:
     print(tally)
 
 
-@few_or_many(30, 2000)
+@few_or_many(20, 2000)
 def test_ablations(cases: int, tmp_path: Path) -> None:
     tally = Tally("ablations")
     shutil.copytree(REPOSITORY / "ablations", tmp_path / "ablations")

@@ -74,7 +74,7 @@ def pts_plainly(data: bytes) -> list[list[float]]:
     return [[plainly(x) - 0.5, plainly(y) - 0.5] for x, y in rows]
 
 
-@few_or_many(80, 6000)
+@few_or_many(40, 6000)
 def test_label_files(cases: int, tmp_path: Path) -> None:
     tally, path = Tally(".pts files"), tmp_path / "face.pts"
     for seed in range(cases):
@@ -137,7 +137,7 @@ def index_plainly(data: bytes) -> list[list[object]]:
     return rows
 
 
-@few_or_many(80, 6000)
+@few_or_many(40, 6000)
 def test_indexes(cases: int, tmp_path: Path) -> None:
     tally, path = Tally("indexes"), tmp_path / "index.tsv"
     for seed in range(cases):
@@ -198,7 +198,7 @@ def markup_file(numbers: random.Random) -> bytes:
     return spoilt(data, numbers) if numbers.random() < 0.5 else data
 
 
-@few_or_many(60, 3000)
+@few_or_many(30, 3000)
 def test_markups(cases: int, tmp_path: Path) -> None:
     tally, path = Tally("mark-ups"), tmp_path / "mine.toml"
     for seed in range(cases):
