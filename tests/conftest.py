@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from archives import Run
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # The programs that tests start import PyTorch, too, which takes them half the time where it is compiled already.
@@ -39,3 +41,18 @@ def dot_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pa
     folder = tmp_path_factory.mktemp("dots")
     with running([str(TESTS / "dot_server.py"), str(folder)], folder / "log") as (_, address):
         yield address, folder
+
+
+@pytest.fixture
+def prepare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run ``fanlight data prepare``; gives exit code, standard output and standard error."""
+    from fanlight.cli import main
+
+    def run(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fanlight", "data", "prepare", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capfd.readouterr()
+        return int(left.value.code or 0), printed.out, printed.err
+
+    return run

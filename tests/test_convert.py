@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import pickle
 import re
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,90 +14,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from typer.testing import CliRunner, Result
 
 from fanlight.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fanlight.cli import app
 from fanlight.convert import CROPS, Unseen, convert
 from fanlight.errors import InputError
-from fanlight.export import ExampleFaces, export_ibug
+from fanlight.export import export_ibug
 from fanlight.geometry import CropRule
 from fanlight.heatmap import Decoder
 from fanlight.markup import Markup
 from fanlight.model import FAN, FANOptions, fan1, fan2, fan4
 from fanlight.network import TorchNetwork
 from fanlight.predict import Predictor
+from foreign_weights import (
+    JIT,
+    LAYOUTS,
+    UNSEEN,
+    as_saved,
+    as_torchscript,
+    as_training_left_it,
+    as_training_left_it_with_numpy_1,
+    faces,
+    invoke,
+    network,
+)
 from ibug_predictor import FANPredictor
-
-State = dict[str, Tensor]
-SMALL: dict[str, Any] = {"features": 16, "depth": 2, "input_size": 64}
-UNSEEN = Unseen(pooling="max", input_size=64)
-JIT = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
-
-
-def network(**changes: Any) -> FAN:
-    """An untrained network whose heatmaps have peaks, and whose statistics are not those of the start."""
-    torch.manual_seed(3)
-    model = FAN(FANOptions(**{**SMALL, **changes})).eval()
-    for name, values in model.state_dict().items():
-        if name.startswith("l") and name.endswith("weight"):
-            nn.init.normal_(values, std=0.3)
-        elif name.endswith(("running_mean", "running_var")):
-            values.add_(torch.rand_like(values))
-        elif name.endswith("num_batches_tracked"):
-            values.fill_(7)
-    return model
-
-
-def as_saved(model: FAN, path: Path) -> None:
-    torch.save(model.state_dict(), path)
-
-
-def as_data_parallel(model: FAN, path: Path) -> None:
-    state = OrderedDict((f"module.{name}", values) for name, values in model.state_dict().items())
-    torch.save({"state_dict": state, "epoch": 3}, path)
-
-
-def as_before_zip(model: FAN, path: Path) -> None:
-    torch.save(model.state_dict(), path, _use_new_zipfile_serialization=False)
-
-
-def as_torchscript(model: FAN, path: Path) -> None:
-    size = model.options.input_size
-    torch.jit.save(torch.jit.trace(model, torch.rand(1, 3, size, size), strict=False), path)
-
-
-def as_training_left_it(model: FAN, path: Path) -> None:
-    """As the public training code saves: snapshots, best first, with NumPy scalars and the optimiser."""
-    worse = {name: torch.zeros_like(values) for name, values in model.state_dict().items()}
-    optimiser = torch.optim.RMSprop(model.parameters(), lr=1e-3)
-    scores = {"val_weighted_macc": np.mean([0.5, 0.7]), "val_htm_mse_loss": np.float32(0.1), "epoch": 1.5}
-    best, last = (
-        {"model_state_dict": state, "optimiser_state_dict": optimiser.state_dict(), **scores}
-        for state in (model.state_dict(), worse)
-    )
-    torch.save({"last_snapshot": last, "best_snapshots": [best, last]}, path)
-
-
-def as_training_left_it_with_numpy_1(model: FAN, path: Path) -> None:
-    """The same, with the name that NumPy's module had before its version 2."""
-    as_training_left_it(model, path)
-    with zipfile.ZipFile(path) as archive:
-        content = {entry.filename: archive.read(entry) for entry in archive.infolist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in content.items():
-            archive.writestr(
-                name, data.replace(b"numpy._core", b"numpy.core") if "data.pkl" in name else data
-            )
-
-
-LAYOUTS = (as_saved, as_data_parallel, as_before_zip, as_torchscript, as_training_left_it)
-
-
-def faces(size: int = 64) -> ExampleFaces:
-    pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
-    return ExampleFaces(pixels, "noise")
 
 
 def round_trip(model: FAN, write: Callable[[FAN, Path], None], folder: Path) -> None:
@@ -360,139 +297,7 @@ def test_notes_of_an_export_say_how_far_the_package_is(tmp_path: Path) -> None:
     assert "plus (-0.5, -0.5) they are what the package's own networks give" in notes["ours"]
 
 
-# ---------------------------------------------------------------------------- files that cannot be used
-
-
-class Malicious:
-    """Pickles as a call of os.system."""
-
-    def __init__(self, marker: Path) -> None:
-        self.command = f"touch {marker}"
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.system, (self.command,)
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize(
-    "wrap", [lambda evil, state: evil, lambda evil, state: {"state_dict": state, "x": evil}]
-)
-def test_code_in_a_pickle_is_not_run_without_trust(
-    wrap: Callable[[Malicious, State], Any], zipped: bool, tmp_path: Path
-) -> None:
-    marker = tmp_path / "was_run"
-    content = wrap(Malicious(marker), network().state_dict())
-    torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
-    message = r"evil\.pth: not read: it asks for posix\.system, .* would run code .* add --trust"
-    with pytest.raises(InputError, match=message):
-        convert(tmp_path / "evil.pth", UNSEEN)
-    assert not marker.exists()
-    if isinstance(content, dict):
-        assert convert(tmp_path / "evil.pth", UNSEEN, trust=True).options.stacks == 2
-        assert marker.exists()
-
-
-def test_a_plain_pickle_with_code_is_not_run(tmp_path: Path) -> None:
-    marker = tmp_path / "was_run"
-    for protocol in (0, 2, 4, 5):
-        (tmp_path / "evil.pth").write_bytes(pickle.dumps(Malicious(marker), protocol))
-        with pytest.raises(InputError, match=r"evil\.pth: not read: it asks for (posix|os|nt)\.system"):
-            convert(tmp_path / "evil.pth", UNSEEN)
-    assert not marker.exists()
-
-
-@JIT
-def test_a_torchscript_archive_with_code_in_its_pickle_is_not_run(tmp_path: Path) -> None:
-    as_torchscript(network(), tmp_path / "plain.pt")
-    marker = tmp_path / "was_run"
-    with zipfile.ZipFile(tmp_path / "plain.pt") as old, zipfile.ZipFile(tmp_path / "evil.pt", "w") as new:
-        for entry in old.infolist():
-            evil = pickle.dumps(Malicious(marker), 2)
-            new.writestr(
-                entry.filename, evil if entry.filename.endswith("/data.pkl") else old.read(entry.filename)
-            )
-    with pytest.raises(InputError, match=r"evil\.pt: not read: it asks for posix\.system"):
-        convert(tmp_path / "evil.pt", UNSEEN)
-    assert not marker.exists()
-
-
-def test_a_whole_module_needs_trust(tmp_path: Path) -> None:
-    model = network()
-    torch.save(model, tmp_path / "module.pth")
-    with pytest.raises(InputError, match=r"it asks for fanlight\.model\.FAN, .*--trust"):
-        convert(tmp_path / "module.pth", UNSEEN)
-    assert convert(tmp_path / "module.pth", UNSEEN, trust=True).options == model.options
-
-
-def without(state: State, *names: str) -> State:
-    return {name: values for name, values in state.items() if name not in names}
-
-
-def contents() -> dict[str, tuple[Any, list[str]]]:
-    """What a file may hold instead of a network, and what the message says of it."""
-    state = network().state_dict()
-    resnet = {"conv1.weight": torch.zeros(64, 3, 7, 7), "layer1.0.bn1.weight": torch.zeros(64)}
-    looped: dict[str, Any] = {}
-    looped["model"] = looped
-    nan = state["bn1.bias"].clone().fill_(float("nan"))
-    return {
-        "missing": (
-            without(state, "l0.bias", "m1.b2_plus_1.conv1.weight"),
-            ["missing: l0.bias, m1.b2_plus_1.conv1.weight"],
-        ),
-        "first": (without(state, "conv1.weight", "l1.weight"), ["missing: conv1.weight, l1.weight"]),
-        "shape": (
-            {**state, "al0.bias": torch.zeros(3), "bl0.weight": torch.zeros(2, 16, 1, 1)},
-            [
-                "al0.bias: has shape (3,), expected (16,)",
-                "bl0.weight: has shape (2, 16, 1, 1), expected (16, 16, 1, 1)",
-            ],
-        ),
-        "more": ({**state, "fc.weight": torch.zeros(3)}, ["not part of such a network: fc.weight"]),
-        "nan": ({**state, "bn1.bias": nan}, ["bn1.bias: holds values that are not finite"]),
-        "integers": (
-            {**state, "bn1.bias": nan.long()},
-            ["bn1.bias: is of type torch.int64, expected torch.float32"],
-        ),
-        "resnet": (
-            resnet,
-            ["holds another network, with 2 tensors such as conv1.weight, layer1.0.bn1.weight"],
-        ),
-        "nothing": ({}, ["holds no weights"]),
-        "list": ([1, 2], ["holds no weights"]),
-        "loop": (looped, ["holds no weights"]),
-        "text": ("weights", ["holds no weights"]),
-    }
-
-
-@pytest.mark.parametrize("name", contents())
-def test_what_is_wrong_is_named(name: str, tmp_path: Path) -> None:
-    content, said = contents()[name]
-    torch.save(content, tmp_path / "bad.pth")
-    with pytest.raises(InputError) as caught:
-        convert(tmp_path / "bad.pth", UNSEEN)
-    assert str(caught.value).startswith(f"{tmp_path / 'bad.pth'}: ")
-    for words in said:
-        assert words in str(caught.value)
-
-
-@pytest.mark.parametrize("px", ["nan", "inf"])
-def test_an_offset_is_a_number(px: str, tmp_path: Path) -> None:
-    result = invoke(tmp_path / "own.pth", "--out", tmp_path / "own.ckpt", "--offset", px)
-    assert f"offset {px}: must be a number of px, such as 0.5" in str(result.exception)
-
-
-def test_sizes_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    as_saved(network(), tmp_path / "own.pth")
-    with pytest.raises(InputError, match=r"own\.pth: .*\n.*input_size = 100: .*take 96 or 112"):
-        convert(tmp_path / "own.pth", Unseen("max", input_size=100))
-
-
 # ---------------------------------------------------------------------------- the command
-
-
-def invoke(*words: str | Path) -> Result:
-    return CliRunner().invoke(app, ["convert", *map(str, words)])
 
 
 def test_the_command_says_what_it_took(tmp_path: Path) -> None:
@@ -510,41 +315,3 @@ def test_the_command_says_what_it_took(tmp_path: Path) -> None:
         CROPS["face-alignment"],
         (0, 0),
     )
-
-
-@JIT
-@pytest.mark.parametrize("write", [as_saved, as_before_zip, as_torchscript])
-@pytest.mark.parametrize("damage", ["cut", "flipped", "noise", "empty", "folder", "none"])
-def test_damaged_files_leave_nothing_behind(
-    write: Callable[[FAN, Path], None], damage: str, tmp_path: Path
-) -> None:
-    path, out = tmp_path / "bad.pth", tmp_path / "out" / "bad.ckpt"
-    write(network(stacks=1), path)
-    content = bytearray(path.read_bytes())
-    if damage in ("folder", "none"):
-        path.unlink()
-    if damage == "folder":
-        path.mkdir()
-    elif damage != "none":
-        content[len(content) // 2] ^= 255
-        noise = np.random.default_rng(0).bytes(3000)
-        path.write_bytes(
-            {"cut": content[: len(content) // 2], "noise": noise, "empty": b""}.get(damage, content)
-        )
-    result = invoke(path, "--out", out, "--pooling", "max", "--input-size", "64")
-    if write is as_before_zip and damage == "flipped":
-        return  # the old format has no sums: a changed value is a value like any other
-    assert isinstance(result.exception, InputError), result.output
-    assert str(result.exception).startswith(f"{path}: ")
-    assert "copy it again" in str(result.exception) or "give a file of weights" in str(result.exception)
-    assert not out.parent.exists()
-
-
-def test_a_checkpoint_of_ours_is_not_converted(tmp_path: Path) -> None:
-    as_saved(network(), tmp_path / "own.pth")
-    path = save_checkpoint(tmp_path / "ours.ckpt", convert(tmp_path / "own.pth", UNSEEN))
-    with pytest.raises(InputError, match=r"ours\.ckpt: is a checkpoint of fanlight already; use it as it is"):
-        convert(path, UNSEEN)
-    for out in (path, tmp_path / "ours.pth"):
-        result = invoke(path, "--out", out)
-        assert "should be another file than WEIGHTS, and end in .ckpt" in str(result.exception)
