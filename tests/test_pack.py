@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from fanlight.augment_settings import AugmentSettings, GeometrySettings
+from fanlight.cli import app
 from fanlight.data import packing
 from fanlight.data.augment import Augmentation
 from fanlight.data.dataset import EpochSampler, FaceDataset, make_loader
@@ -325,7 +326,7 @@ def test_damage_is_found(index: Index, five: Markup, tmp_path: Path) -> None:
     data = bytearray(shard.read_bytes())
     data[40_000] ^= 1
     shard.write_bytes(data)
-    assert find_problems(pack, five) == []  # what training looks at
+    assert find_problems(pack, five) == []  # before a training, photos are not read
     files = len(list(shard.parent.iterdir())) - 1  # pack.json is not among them
     told = rf"1 of {files} files of the pack are damaged:\n  - {shard}: its content is not what was packed"
     with pytest.raises(InputError, match=told):
@@ -383,6 +384,21 @@ def test_a_table_that_names_what_is_not_there_is_refused(
     np.save(folder / "faces.npy", table)
     with pytest.raises(InputError, match="names what the pack does not hold: pack the data anew"):
         Pack.open(folder)
+
+
+def test_labels_are_compared_before_anything_is_learnt_or_judged(
+    pack: Pack, five: Markup, tmp_path: Path
+) -> None:
+    table = shutil.copytree(pack.where, tmp_path / "pack") / "landmarks.npy"
+    landmarks = np.load(table)
+    landmarks[3] += 1  # as likely as any other label
+    np.save(table, landmarks)
+    told = f"1 of 3 files of the pack are damaged:\n  - {table}: its content is not what was packed"
+    damaged = Pack.open(tmp_path / "pack").select(["dots/val"])  # opening looks at sizes alone
+    with pytest.raises(InputError, match=told):
+        find_problems(damaged, five)
+    with pytest.raises(InputError, match=told):
+        app(["eval", "small", "--index", damaged.where, "--partition", "dots/val"])
 
 
 def npy(shape: tuple[int, ...], kind: str = "|u1") -> bytes:

@@ -192,7 +192,8 @@ def provenance(sources: Sequence[Source], index: Faces) -> dict[str, Any]:
 
 
 def check_labels(source: Source, faces: Faces) -> None:
-    """Refuse labels of another mark-up in one sentence, not in one for each face."""
+    """Refuse labels of another mark-up in one sentence, not in one for each face, and damaged tables of a pack."""
+    faces.check_tables()
     count, markup = len(faces.landmarks(0)), source.markup
     if count != markup.count:
         raise InputError(

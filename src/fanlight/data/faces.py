@@ -140,6 +140,13 @@ class Faces(ABC):
             InputError: they cannot.
         """
 
+    def check_tables(self) -> None:  # noqa: B027  # no sums are kept of an index
+        """Refuse boxes and labels that are no longer what was written, where that can be told in a second.
+
+        Raises:
+            InputError: listing every damaged file.
+        """
+
     @property
     def weights(self) -> Floats:
         """(N,) how much each face counts in losses and in weighted metrics; see ``sample_weight``."""

@@ -34,8 +34,8 @@ def find_problems(
 ) -> list[Problem]:
     """Look for faces that cannot be used.
 
-    Every photo and label of an index is read. Those of a pack were read when it was made, so that only the whole
-    pack's files are compared with what was written, and only if ``content`` is asked for.
+    Every photo and label of an index is read. Those of a pack were read when it was made, so that its files are
+    only compared with what was written: its tables, and the photos if ``content`` is asked for.
 
     Args:
         faces: all of them are checked.
@@ -52,5 +52,7 @@ def find_problems(
         faces.check_points(markup)
         if content:
             faces.check_content(progress)
+        else:
+            faces.check_tables()
         return []
     raise TypeError(f"neither an index nor a pack: {faces!r}")

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fanlight.errors import InputError
@@ -151,6 +153,61 @@ class Description(_Strict):
         return description
 
 
+class PackFiles(Protocol):
+    """Where the files of a pack come from.
+
+    Attributes:
+        remedy: what to do about a damaged one.
+    """
+
+    remedy: str
+
+    def table(self, name: str) -> Path:
+        """One of the three tables, as a file that is there."""
+
+    def shard(self, number: int) -> Path:
+        """A tar file that is there; it may vanish again unless it is opened soon."""
+
+    def prefetch(self, shards: Sequence[int]) -> None:
+        """Get tar files that will be needed."""
+
+    def check_room(self, shards: NDArray[np.int32], at_once: int | None) -> None:
+        """Refuse when so many of these tar files cannot be kept together."""
+
+
+class LocalFiles:
+    """The files of a pack in a folder.
+
+    Raises:
+        InputError: listing every file that is missing or of another size.
+    """
+
+    remedy = "copy it from where the pack was made, or pack anew"
+
+    def __init__(self, folder: Path, description: Description) -> None:
+        self.folder = folder
+        self._shards = [shard.name for shard in description.shards]
+        stored = [*description.tables, *description.shards]
+        faults = [fault_of(folder / file.name, file, False) for file in stored]
+        problems = [f"{fault}: {self.remedy}" for fault in faults if fault]
+        if problems:
+            raise InputError.collect(problems, f"{folder}: the pack is not whole:")
+
+    def table(self, name: str) -> Path:
+        """The path of a table."""
+        return self.folder / name
+
+    def shard(self, number: int) -> Path:
+        """The path of a tar file."""
+        return self.folder / self._shards[number]
+
+    def prefetch(self, shards: Sequence[int]) -> None:
+        """They are there."""
+
+    def check_room(self, shards: NDArray[np.int32], at_once: int | None) -> None:
+        """They are there."""
+
+
 def digest(path: Path) -> str:
     """The SHA-256 of a file's content."""
     with path.open("rb") as file:
@@ -163,7 +220,7 @@ def fault_of(path: Path, stored: StoredFile, content: bool) -> str | None:
         fault = mismatch(path, stored, content)
     except OSError as error:
         fault = f"cannot be read ({error.strerror})"
-    return f"{path}: {fault}: copy it from where the pack was made, or pack anew" if fault else None
+    return f"{path}: {fault}" if fault else None
 
 
 def mismatch(path: Path, stored: StoredFile, content: bool) -> str | None:

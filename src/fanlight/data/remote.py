@@ -84,6 +84,8 @@ class RemoteFiles:
     leave it.
     """
 
+    remedy = "remove it, and it is fetched anew"
+
     def __init__(self, url: str, cache: Cache, sha256: str, description: Description) -> None:
         self.url = url
         self.cache = cache
