@@ -27,7 +27,7 @@ from fanlight.checkpoint import load_checkpoint
 from fanlight.clips.video import Clip
 from fanlight.config import load_recipe
 from fanlight.convert.reading import read_weights
-from fanlight.data import remote
+from fanlight.data import fetch, remote
 from fanlight.data.archives import cofw, dlib_xml
 from fanlight.data.archives.contents import Request
 from fanlight.data.archives.unpack import unpack
@@ -324,7 +324,7 @@ class Endless(BaseHTTPRequestHandler):
 
 def test_a_server_that_never_ends_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("aiohttp")
-    monkeypatch.setattr(remote, "DELAYS", ())
+    monkeypatch.setattr(fetch, "DELAYS", ())
     monkeypatch.setattr(remote, "MAX_DESCRIPTION_BYTES", 1 << 20)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -22,8 +22,8 @@ LAYERS = (
     "model heatmap loss adversarial distance resample metric draw plot",
     # what feeds training
     "data.pts data.tsv data.stage data.faces data.fit data.index data.check data.pack_file",
-    "data.pack data.shard_writer data.packing data.remote data.opening data.photometric data.augment data.dataset",
-    "data.shard_order data.synthetic",
+    "data.pack data.shard_writer data.packing data.fetch data.remote data.opening data.photometric data.augment",
+    "data.dataset data.shard_order data.synthetic",
     "data.archives data",
     # a run's settings, and networks in use
     "recipe_file provenance_text faults published recipes config device soundness stored checkpoint models",

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from fanlight.config import Recipe
-from fanlight.data import remote
+from fanlight.data import fetch, remote
 from fanlight.data.dataset import FaceDataset, make_loader
 from fanlight.data.index import Index
 from fanlight.data.opening import find_problems, open_faces
@@ -97,7 +97,7 @@ def site(local: Pack, tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "DELAYS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(fetch, "DELAYS", (0.01, 0.01, 0.01))
 
 
 def same_faces(one: Pack, other: Pack) -> bool:
@@ -184,7 +184,7 @@ def test_a_cache_that_cannot_be_written_is_told(
         target.write_bytes(b"some")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(remote, "_download", full)
+    monkeypatch.setattr(remote, "download", full)
     with pytest.raises(
         InputError, match=r"cannot keep what is fetched \(No space left on device\): make room"
     ):

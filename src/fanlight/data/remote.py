@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import fcntl
 import hashlib
 import os
-import tempfile
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlight.data.fetch import BrokenError, download, no_cache, read_remote, with_patience
 from fanlight.data.pack import Pack
 from fanlight.data.pack_file import DESCRIPTION, MAX_DESCRIPTION_BYTES, Description, StoredFile, mismatch
 from fanlight.errors import InputError
 
-DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds to wait before each further attempt to fetch a file."""
-
 _AT_ONCE = 2  # files that are fetched ahead at the same time
-_SECONDS = 60.0  # without a byte, after which an attempt has failed
-Result = TypeVar("Result")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def default_folder() -> Path:
@@ -68,9 +60,11 @@ def open_remote(url: str, cache: Cache | None = None) -> Pack:
     try:
         cache.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _no_cache(cache.folder, error) from None
+        raise no_cache(cache.folder, error) from None
     source = f"{url}/{DESCRIPTION}"
-    data = _with_patience(source, cache.folder, lambda: _read(source, cache.folder))
+    data = with_patience(
+        source, cache.folder, lambda: read_remote(source, cache.folder, MAX_DESCRIPTION_BYTES)
+    )
     description = Description.parse(data, url)
     sha256 = hashlib.sha256(data).hexdigest()
     return Pack(url, sha256, description, RemoteFiles(url, cache, sha256, description))
@@ -97,7 +91,7 @@ class RemoteFiles:
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise _no_cache(cache.folder, error) from None
+            raise no_cache(cache.folder, error) from None
 
     def table(self, name: str) -> Path:
         """The local copy of a table."""
@@ -159,16 +153,16 @@ class RemoteFiles:
         part, source = self.folder / f".{stored.name}.part", f"{self.url}/{stored.name}"
 
         def fetch() -> None:
-            _download(source, part, stored.bytes)
+            download(source, part, stored.bytes)
             if fault := mismatch(part, stored, content=True):
-                raise _BrokenError(f"what arrives {fault}")
+                raise BrokenError(f"what arrives {fault}")
             part.replace(path)
 
         if stored in self._shards:
             _make_room(self.cache, stored.bytes)
         _parts.add(part)
         try:
-            _with_patience(source, self.cache.folder, fetch)
+            with_patience(source, self.cache.folder, fetch)
         finally:
             part.unlink(missing_ok=True)
             _parts.remove(part)
@@ -186,88 +180,9 @@ def _leave_no_parts() -> None:
         part.unlink(missing_ok=True)
 
 
-class _BrokenError(Exception):
-    """What arrived is not what was packed."""
-
-
 def is_url(where: object) -> bool:
     """Whether this is the address of something that is not on this machine's disks."""
     return "://" in str(where)
-
-
-def _with_patience(source: str, folder: Path, fetch: Callable[[], Result]) -> Result:
-    """Fetch, again and again for a while where that can help.
-
-    Args:
-        source: the file's URL.
-        folder: of the cache.
-        fetch: makes one attempt.
-
-    Raises:
-        InputError: it cannot be fetched.
-    """
-    for delay in (*DELAYS, None):
-        try:
-            return fetch()
-        except ImportError as error:
-            raise InputError(
-                f"{source}: reading from there needs another package ({error}): pip install 'fanlight[stream]' "
-                "for https, s3fs for s3, gcsfs for gs"
-            ) from None
-        except FileNotFoundError:
-            raise InputError(f"{source}: there is no such file: check the address of the pack") from None
-        except Exception as error:  # whatever the protocol's library raises: it is told when it stays
-            if isinstance(error, OSError) and error.errno in _FULL:
-                raise _no_cache(folder, error) from None
-            if delay is None:
-                raise InputError(
-                    f"{source}: cannot be fetched, after {len(DELAYS) + 1} attempts "
-                    f"({str(error) or type(error).__name__}): check the address and that the server answers, "
-                    "then go on, a training by --resume"
-                ) from None
-            time.sleep(delay)
-    raise AssertionError("unreachable")
-
-
-def _no_cache(folder: Path, error: OSError) -> InputError:
-    return InputError(
-        f"{folder}: cannot keep what is fetched ({error.strerror}): make room there, lower data.cache_gib, or set "
-        "data.cache to a folder on another disk"
-    )
-
-
-def _options(url: str) -> dict[str, Any]:
-    """Of the file system: an HTTP server that falls silent is given up in the end."""
-    if not url.startswith(("http://", "https://")):
-        return {}
-    import aiohttp
-
-    return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(sock_connect=_SECONDS, sock_read=_SECONDS)}}
-
-
-def _read(url: str, folder: Path) -> bytes:
-    """A description, by way of a folder."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".description.") as side:
-        _download(url, Path(side, DESCRIPTION), MAX_DESCRIPTION_BYTES)
-        return Path(side, DESCRIPTION).read_bytes()
-
-
-def _download(url: str, target: Path, most: int) -> None:
-    """Fetch a file, up to so many bytes: a server may go on for ever.
-
-    Raises:
-        _BrokenError: there are more.
-    """
-    from fsspec import Callback
-    from fsspec.core import url_to_fs
-
-    class Limit(Callback):  # type: ignore[misc]
-        def call(self, *_: object, **__: object) -> None:
-            if self.value > most:
-                raise _BrokenError(f"what arrives has more than {most} bytes")
-
-    system, path = url_to_fs(url, use_listings_cache=False, **_options(url))
-    system.get_file(path, str(target), callback=Limit())
 
 
 def _is_there(path: Path, stored: StoredFile) -> bool:
