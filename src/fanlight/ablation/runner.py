@@ -20,12 +20,11 @@ from fanlight.checkpoint import load_checkpoint
 from fanlight.data.faces import Faces
 from fanlight.device import Team, join_team
 from fanlight.durable import write_whole, writing_whole
+from fanlight.judging.faces import provenance_of
 from fanlight.judging.predictions import Predictions
 from fanlight.locking import held
-from fanlight.metric import BOOTSTRAP, BOOTSTRAP_SEED
 from fanlight.models import identity
 from fanlight.progress import Progress
-from fanlight.provenance import made_by
 
 
 class Reporter(Protocol):
@@ -101,18 +100,12 @@ def _write(
 
 
 def _provenance(ablation: Ablation, faces: Faces, folder: Path) -> dict[str, Any]:
-    """How the figures were made, from which faces, and by which networks."""
+    """Where the figures come from."""
     found = []
     for variant, seed in networks(ablation):
         path = network_file(folder, variant, seed)
         found.append(identity(path, load_checkpoint(path)) | {"name": f"{variant.name}, seed {seed}"})
-    return {
-        **made_by(),
-        "index": faces.where,
-        "index_sha256": faces.sha256,
-        "bootstrap": {"resamples": BOOTSTRAP, "seed": BOOTSTRAP_SEED},
-        "networks": found,
-    }
+    return provenance_of(faces, found)
 
 
 def _about(ablation: Ablation, faces: Faces, folder: Path) -> dict[str, Any]:

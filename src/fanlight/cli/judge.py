@@ -177,18 +177,12 @@ class Source:
 
 def provenance(sources: Sequence[Source], index: Faces) -> dict[str, Any]:
     """Where a report comes from: how it was made, from which faces, and what each network says of itself."""
-    from fanlight.metric import BOOTSTRAP, BOOTSTRAP_SEED
-    from fanlight.provenance import file_digest, made_by
+    from fanlight.judging.faces import provenance_of
+    from fanlight.provenance import file_digest
 
+    networks = [dict(source.origin.network) or {"name": source.origin.model} for source in sources]
     saved = {source.name: file_digest(source.name) for source in sources if source.predictor is None}
-    return {
-        **made_by(),
-        "index": index.where,
-        "index_sha256": index.sha256,
-        "bootstrap": {"resamples": BOOTSTRAP, "seed": BOOTSTRAP_SEED},
-        **({"predictions_sha256": saved} if saved else {}),
-        "networks": [dict(source.origin.network) or {"name": source.origin.model} for source in sources],
-    }
+    return provenance_of(index, networks) | ({"predictions_sha256": saved} if saved else {})
 
 
 def check_labels(source: Source, faces: Faces) -> None:

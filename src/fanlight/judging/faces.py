@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlight.data.faces import Faces
 from fanlight.geometry import Floats
+from fanlight.metric import BOOTSTRAP, BOOTSTRAP_SEED
+from fanlight.provenance import made_by
 
 Group = Literal["best", "median", "worst", "leaf"]
 
@@ -103,3 +106,19 @@ class Wanted:
     flip: bool = True
     views: int = 0
     leaf: int = 0
+
+
+def provenance_of(faces: Faces, networks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Where figures come from: how they were made, from which faces, and by which networks.
+
+    Args:
+        faces: those that were judged.
+        networks: what is known of each.
+    """
+    return {
+        **made_by(),
+        "index": faces.where,
+        "index_sha256": faces.sha256,
+        "bootstrap": {"resamples": BOOTSTRAP, "seed": BOOTSTRAP_SEED},
+        "networks": list(networks),
+    }
