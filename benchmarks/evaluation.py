@@ -76,11 +76,12 @@ def labelled(folder: Path, true: Floats) -> Index:
     """An index with label files; all faces share a photo, which nothing reads."""
     photo = folder / "photo.jpg"
     photo.touch()
+    left, top, right, bottom = draw_face(0, 0).face_box.tolist()
     samples = []
     for number, landmarks in enumerate(true):
         labels = folder / f"{number}.pts"
         write_pts(labels, landmarks)
-        samples.append(Sample("made", "test", -1, photo, labels, (0.0, 0.0, 100.0, 100.0)))
+        samples.append(Sample("made", "test", -1, photo, labels, (left, top, right, bottom)))
     Index.write(folder / "index.tsv", samples)
     return Index.read(folder / "index.tsv")
 
