@@ -248,9 +248,9 @@ class _Training:
             return
         self._sound_losses()
         training = self.state.training()
-        self.saved_step = self.pace.step
         if self.run_folder:
             self.run_folder.save_last(self.state.checkpoint({}, training))
+        self.saved_step = self.pace.step  # now: what is interrupted meanwhile is not saved
 
     def _unless_asked(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Batches, but one process alone leaves when it is asked to, however long the next one takes."""
