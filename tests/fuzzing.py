@@ -24,8 +24,8 @@ import pytest
 from fanlight.errors import InputError
 
 REMEDY = re.compile(
-    r"\b(add|anew|ask|a fraction|a share|choose|convert|copy|correct|expected|give|known|leave|look|mend|"
-    r"must|missing|name|needs|pack|put|remove|replace|restore|save|say|scale|see|send|set|should|"
+    r"\b(add|anew|ask|a fraction|a share|choose|convert|copy|correct|expected|give|known|leave|look|make|mend|"
+    r"must|missing|name|needs|one of|pack|put|remove|replace|restore|save|say|scale|see|send|set|should|"
     r"show|store|take|takes|there are|try|write)\b"
 )
 """What a message says to do, or what was expected instead."""

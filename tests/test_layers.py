@@ -29,7 +29,7 @@ LAYERS = (
     "recipe_file provenance_text faults published recipes config device soundness stored checkpoint models",
     "network metadata onnx_network detectors detect detector_fit predict results clips export convert compat",
     # judging and training
-    "judging doctor optimise events resuming run running_means sessions loaders sync_norm compiled",
+    "judging doctor optimise events resumable resuming run running_means sessions loaders sync_norm compiled",
     "learner pace training_state validating progress train reproduction inspection ablation",
     # what people touch
     "report __init__ web cli __main__",

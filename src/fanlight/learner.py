@@ -132,7 +132,8 @@ class Learner:
         """Go on from a state and its averaged weights."""
         self.model.load_state_dict(state["weights"])
         self.average.restore(averaged, state["updates"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        own = self.optimiser.state_dict()  # with the recipe's settings, which may have been changed
+        self.optimiser.load_state_dict({**own, "state": state["optimiser"]["state"]})
         if state["scaler"] and self.scaler.is_enabled():  # both empty unless computing in float16
             self.scaler.load_state_dict(state["scaler"])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ from fanlight.data.dataset import Batch, EpochSampler, FaceDataset, make_loader
 from fanlight.data.faces import Faces
 from fanlight.data.shard_order import ShardSampler
 from fanlight.device import Team
+from fanlight.environment import whole_number
 from fanlight.errors import InputError
 from fanlight.markup import Markup
 
@@ -78,7 +78,7 @@ def _order(recipe: Recipe, index: Faces, faces: Faces, team: Team) -> EpochSampl
         both = index.members(*data.train, *data.val)  # each validation would drive out what is learnt from
         index.take(both).check_room(None)
         return EpochSampler(len(faces), size, seed=seed, rank=team.rank, world_size=team.size)
-    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that share this machine's cache
+    neighbours = whole_number("LOCAL_WORLD_SIZE", 1, 1)  # processes that share this machine's cache
     faces.check_room(2 * data.window * neighbours)
     return ShardSampler(
         faces.shards,

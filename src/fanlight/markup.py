@@ -181,7 +181,11 @@ def _problems(fields: Mapping[str, Any]) -> list[str]:
     for what, members in groups:
         twice = [points[i] for i, n in Counter(members).items() if n > 1]
         problems += [f"{what}: {', '.join(twice)} given more than once"] if twice else []
-    problems += [f"parts.{part}: has no points" for part, members in parts.items() if not members]
+    problems += [
+        f"parts.{part}: has no points: name some, or leave it out"
+        for part, members in parts.items()
+        if not members
+    ]
     return problems + ([] if mirror is None else _mirror_problems(fields))
 
 

@@ -143,8 +143,9 @@ def _polyline(references: _References, line: object, where: str) -> list[tuple[i
     members = references.expand(line, where)
     if members is None:
         return []
-    if len(members) < (3 if where == "closed" else 2):
-        references.problems.append(f"{where}: {line!r} has too few points")
+    least = 3 if where == "closed" else 2
+    if len(members) < least:
+        references.problems.append(f"{where}: {line!r} has too few points: name at least {least}")
         return []
     ends = members[1:] + members[:1] if where == "closed" else members[1:]
     return list(zip(members, ends, strict=False))

@@ -71,7 +71,7 @@ def from_json(text: str, name: str) -> Usage:
         )
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise InputError(
             f"{name}: what it says of itself is damaged ({error}): copy or export it again"
         ) from None

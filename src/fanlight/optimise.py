@@ -30,6 +30,16 @@ def make_optimiser(model: nn.Module, settings: OptimiserSettings) -> torch.optim
     return torch.optim.RMSprop(groups, lr=settings.lr, momentum=settings.momentum, foreach=True)
 
 
+def moments_of(settings: OptimiserSettings) -> tuple[str, ...]:
+    """What such an optimiser keeps of every weight: ``step`` is one number, the others are shaped like it."""
+    momentum = ("momentum_buffer",) if settings.momentum else ()
+    return {
+        "adamw": ("step", "exp_avg", "exp_avg_sq"),
+        "sgd": momentum,
+        "rmsprop": ("step", "square_avg", *momentum),
+    }[settings.name]
+
+
 def learning_rate(lr: float, settings: ScheduleSettings, progress: float, epoch: float) -> float:
     """The learning rate at a point of the run.
 

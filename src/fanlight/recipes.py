@@ -86,7 +86,7 @@ def _reached(evaluation: Path, published: Published) -> dict[str, float]:
             for name, summary in found.items()
             if published.metric in summary
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{evaluation}: not as fanlight eval wrote it ({type(error).__name__}: {error}): judge the run again"
         ) from None

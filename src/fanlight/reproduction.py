@@ -17,6 +17,7 @@ from fanlight.checkpoint import Checkpoint
 from fanlight.config import Recipe, override
 from fanlight.data.faces import Faces
 from fanlight.device import choose_precision, resolve_device
+from fanlight.environment import whole_number
 from fanlight.errors import InputError
 from fanlight.markup import Markup
 from fanlight.provenance import file_digest, made_by
@@ -169,7 +170,7 @@ def differences(checkpoint: Checkpoint, planned: Plan) -> list[str]:
     """
     train = planned.recipe.train
     device = torch.device(resolve_device(train.device))
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = whole_number("WORLD_SIZE", 1, 1)
     here = {**made_by(), **computing(device, choose_precision(train.precision, device), processes)}
     lines = []
     sessions = sessions_of(checkpoint.provenance)

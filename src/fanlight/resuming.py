@@ -13,6 +13,7 @@ from fanlight.config import Recipe
 from fanlight.data.faces import Faces
 from fanlight.errors import InputError
 from fanlight.markup import Markup
+from fanlight.resumable import faults
 
 LAST = Path("checkpoints", "last.ckpt")  # in a run's folder: the newest one, which the run goes on from
 PREVIOUS = Path("checkpoints", "previous.ckpt")  # the one before, for when that is damaged
@@ -51,22 +52,22 @@ def find_origin(folder: Path, recipe: Recipe, markup: Markup, faces: Faces) -> O
         InputError: neither can be gone on with, and why: damaged; of another run; or the faces, their order or
             the network are no longer those that the run began with.
     """
-    identity, faults = identity_of(folder), []
+    identity, refused = identity_of(folder), list[str]()
     for path in (folder / LAST, folder / PREVIOUS):
         try:
             checkpoint = load_checkpoint(path)
-            problems = _differences(checkpoint, identity, recipe, markup, faces)
+            problems = _differences(checkpoint, identity, recipe, markup, faces) or faults(checkpoint, recipe)
             if problems:
                 raise InputError(f"{path}: cannot go on with it: {'; '.join(problems)}")
         except InputError as error:
-            faults.append(str(error))
+            refused.append(str(error))
             continue
-        if not faults:
+        if not refused:
             return Origin(path, checkpoint)
         step = checkpoint.training["step"]
-        return Origin(path, checkpoint, f"{faults[0]}; going on from step {step}, by {path}")
+        return Origin(path, checkpoint, f"{refused[0]}; going on from step {step}, by {path}")
     raise InputError.collect(
-        faults, f"{folder}: no checkpoint to go on from: put right what has changed, or begin a new run:"
+        refused, f"{folder}: no checkpoint to go on from: put right what has changed, or begin a new run:"
     )
 
 
@@ -101,5 +102,7 @@ def _differences(
 def _at(values: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
     found: Any = values
     for key in keys:
+        if not isinstance(found, Mapping):
+            return found
         found = found.get(key)
     return found

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import os
-import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from fanlight.errors import InputError
 from fanlight.events import Events
 from fanlight.metric import Metric
 from fanlight.recipe_file import dump_toml
+from fanlight.resumable import RANKED
 from fanlight.resuming import IDENTITY, LAST, PREVIOUS, Origin, identity_of
 
 _NEXT = Path("checkpoints", ".next.ckpt")  # the one after, until it is whole
@@ -72,7 +72,7 @@ class Run:
         self._last_is_sound = origin is not None and origin.path == self.last
         ranked = tuple(Ranked(*entry) for entry in listed if (self.checkpoints / entry[0]).exists())
         for path in self.checkpoints.glob("step*.ckpt"):
-            if re.fullmatch(r"step\d{8,}\.ckpt", path.name) and path.name not in {e.file for e in ranked}:
+            if RANKED.fullmatch(path.name) and path.name not in {e.file for e in ranked}:
                 path.unlink()
         if ranked:
             link_whole(self.checkpoints / ranked[0].file, self.best)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 from fanlight.errors import InputError
 from fanlight.provenance import file_digest
+
+DEEPEST = 50  # tables and lists inside each other; fanlight's own have some six
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ def plain(value: Any) -> Any:
         return [plain(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return str(value)  # no number to calculate with
     return value if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"
 
 
@@ -87,4 +92,18 @@ def parse_json(text: str | bytes, path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: damaged: what it says of itself is no JSON ({error})") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: damaged, or not of fanlight: it holds no JSON object")
+    if _is_deep(found):
+        raise InputError(f"{path}: damaged, or not of fanlight: more than {DEEPEST} tables inside each other")
     return found
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)

@@ -115,7 +115,7 @@ def _brief(marker: str) -> str:
     try:
         series = json.loads(marker)
         return ", ".join(f"{key} {series[key]}" for key in ("version", "seed", "size"))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "unreadable marker"
 
 
