@@ -289,13 +289,20 @@ class FaceLoader(DataLoader[Batch]):
             yield from batches
         except InputError as error:
             raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker ("):
+        except (RuntimeError, OSError, EOFError) as error:
+            if not self.num_workers or not _tells_of_killed(error):
                 raise
             raise InputError(
                 f"a loader process was killed ({error}), as the system does where memory or shared memory runs "
                 "out: take fewer workers (train.workers in a recipe)"
             ) from None
+
+
+def _tells_of_killed(error: Exception) -> bool:
+    """Whether an error is how a worker's death shows: torch noticed it, or it broke off handing over a batch."""
+    if isinstance(error, ConnectionError | FileNotFoundError | EOFError):
+        return not str(error).startswith("Caught ")  # so begins what happened within a worker
+    return str(error).startswith("DataLoader worker (")
 
 
 @contextlib.contextmanager
