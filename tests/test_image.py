@@ -124,6 +124,31 @@ class TestReading:
             path.write_bytes(encode(Image.new("RGB", shape, (RED, GREEN, BLUE)), "PNG"))
             assert read_image(path).shape == (shape[1], shape[0], 3)
 
+    @pytest.mark.parametrize("kind", [b"IEND", b"tEXt", b"iCCP", b"eXIf", b"tIME"])
+    def test_a_wrong_checksum_beside_the_pixels_of_a_png_is_passed_over(
+        self, path: Path, kind: bytes
+    ) -> None:
+        """As some editors leave it; what a damaged mark of orientation says is not believed."""
+        photo = corner_photo(40, 30)
+        exif = Image.Exif()
+        exif[0x112] = 6
+        data = encode(Image.fromarray(photo), "PNG")
+        turning = exif.tobytes().removeprefix(b"Exif\0\0")
+        content = {b"eXIf": turning, b"tEXt": b"Title\0face", b"tIME": bytes(7)}.get(kind, b"icc\0\0abc")
+        chunk = struct.pack(">I4s", len(content), kind) + content + b"\0\0\0\0"
+        path.write_bytes(data[:-4] + bytes(4) if kind == b"IEND" else data[:33] + chunk + data[33:])
+        np.testing.assert_array_equal(read_image(path), photo)
+
+    @pytest.mark.parametrize("kind", [b"IHDR", b"PLTE", b"IDAT", b"tRNS"])
+    def test_a_wrong_checksum_of_the_pixels_of_a_png_is_told(self, path: Path, kind: bytes) -> None:
+        picture = Image.fromarray(corner_photo(40, 30)).convert("P")
+        data = bytearray(encode(picture, "PNG", transparency=0))
+        start = data.index(kind)
+        data[start + 4 + struct.unpack(">I", data[start - 4 : start])[0]] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="a checksum is wrong"):
+            read_image(path)
+
     def test_data_after_the_end_of_a_jpeg_is_fine(self, path: Path) -> None:
         path.write_bytes(jpeg(corner_photo(96, 64)) + b"added by a camera" * 10)
         assert read_image(path).shape == (64, 96, 3)

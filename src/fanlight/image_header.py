@@ -69,6 +69,11 @@ def read_header(data: bytes) -> ImageHeader:
 
 _SAMPLE_FORMAT, _PHOTOMETRIC, _LAB = 339, 262, (8, 9, 10)  # tags of TIFF, and values
 _CUT_OFF = "the {} file is cut off: replace or remove it"
+# What says nothing of the pixels: some editors write wrong checksums there, which decoders pass over. Any other
+# name with a wrong checksum may be that of pixels, damaged.
+_BESIDE_THE_PIXELS = frozenset(
+    b"IEND bKGD cHRM cICP eXIf gAMA hIST iCCP iTXt pHYs sBIT sPLT sRGB tEXt tIME zTXt".split()
+)
 
 
 def _jpeg(data: bytes) -> ImageHeader:
@@ -108,9 +113,10 @@ def _png(data: bytes) -> ImageHeader:
         if end + 4 > len(data):
             raise ValueError(_CUT_OFF.format("PNG"))
         content = memoryview(data)[at + 4 : end]
-        if zlib.crc32(content) != struct.unpack_from(">I", data, end)[0]:
+        is_whole = zlib.crc32(content) == struct.unpack_from(">I", data, end)[0]
+        if not is_whole and kind not in _BESIDE_THE_PIXELS:
             raise ValueError("the PNG file is damaged (a checksum is wrong): replace or remove it")
-        if kind == b"eXIf":
+        if kind == b"eXIf" and is_whole:
             orientation = _exif_orientation(bytes(content[4:]))
         at = end + 4
     return ImageHeader("PNG", width, height, orientation)
