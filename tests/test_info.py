@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
 import sys
@@ -19,8 +20,10 @@ from fanlight.checkpoint import load_checkpoint, save_checkpoint
 from fanlight.cli import main
 from fanlight.config import load_recipe
 from fanlight.data.index import Index
+from fanlight.errors import InputError
 from fanlight.export import ExampleFaces, export_ibug, export_slim, export_torchscript
 from fanlight.inspection import inspect
+from fanlight.inspection.found import LARGEST_TEXT
 from fanlight.metadata import KEY, to_json
 from fanlight.model import FAN
 from fanlight.network import TorchNetwork
@@ -317,6 +320,26 @@ def test_what_is_not_of_fanlight_is_named(suffix: str, tmp_path: Path, fanlight:
         assert (code, out) == (2, "")
         assert str(path) in err
     assert fanlight("info", tmp_path)[0] == 2
+
+
+@pytest.mark.parametrize("suffix", ["", ".ckpt", ".onnx", ".npz", ".tsv", ".json", ".html"])
+def test_what_has_no_end_is_not_read(suffix: str, tmp_path: Path, fanlight: Run) -> None:
+    pipe, device = tmp_path / f"pipe{suffix}", tmp_path / f"device{suffix}"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    for path in (pipe, device):
+        code, out, err = fanlight("info", path)
+        assert (code, out) == (2, "")
+        assert f"{path}: not a file" in err
+
+
+@pytest.mark.parametrize("suffix", [".json", ".html"])
+def test_texts_beyond_any_report_are_not_read(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"large{suffix}"
+    with path.open("wb") as file:
+        file.truncate(LARGEST_TEXT + 1)  # of holes
+    with pytest.raises(InputError, match=f"{path}: more than 512 MiB"):
+        inspect(path)
 
 
 def test_archives_of_others_and_code_in_them_are_refused(tmp_path: Path, fanlight: Run) -> None:

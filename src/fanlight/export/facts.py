@@ -50,7 +50,7 @@ def described(path: Path) -> str | None:
     Raises:
         InputError: it is damaged.
     """
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):  # devices have no end
         return None
     try:
         with zipfile.ZipFile(path) as archive:

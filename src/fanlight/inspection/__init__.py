@@ -38,6 +38,8 @@ def inspect(path: Path) -> Inspected:
             return _folder(path)
         if not path.exists():
             raise InputError(f"{path}: there is no such file: give {READS}")
+        if not path.is_file():  # devices have no end, and pipes may have no beginning
+            raise InputError(f"{path}: not a file: give {READS}")
         found = _BY_SUFFIX.get(path.suffix.lower(), archive)(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None

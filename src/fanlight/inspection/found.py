@@ -13,6 +13,7 @@ from typing import Any
 from fanlight.errors import InputError
 from fanlight.provenance import file_digest
 
+LARGEST_TEXT = 512 << 20  # bytes
 DEEPEST = 50  # tables and lists inside each other; fanlight's own have some six
 
 
@@ -78,6 +79,19 @@ def plain(value: Any) -> Any:
 def mapping(value: Any) -> dict[str, Any]:
     """A value of anyone's file, if it is a mapping, else an empty one."""
     return plain(value) if isinstance(value, Mapping) else {}
+
+
+def read_text(path: Path) -> str:
+    """A text file, whose bytes that are no UTF-8 are replaced.
+
+    Raises:
+        InputError: it is too large to be one of fanlight's.
+    """
+    if path.stat().st_size > LARGEST_TEXT:
+        raise InputError(
+            f"{path}: more than {LARGEST_TEXT >> 20} MiB, which no report or table of fanlight's has: give another"
+        )
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def parse_json(text: str | bytes, path: Path) -> dict[str, Any]:

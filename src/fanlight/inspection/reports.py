@@ -10,7 +10,7 @@ from typing import Any
 
 from fanlight.data.pack_file import FORMAT as PACK
 from fanlight.inspection.data_sets import pack
-from fanlight.inspection.found import Inspected, mapping, parse_json
+from fanlight.inspection.found import Inspected, mapping, parse_json, read_text
 
 # What kind of JSON holds which keys.
 _KINDS = (
@@ -27,7 +27,7 @@ _TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
 
 def table(path: Path) -> Inspected | None:
     """A JSON file; None where it is not one of fanlight's."""
-    content = parse_json(path.read_bytes(), path)
+    content = parse_json(read_text(path), path)
     if content.get("format") == PACK:
         return pack(path.parent)
     kind = next((kind for kind, keys in _KINDS if keys <= content.keys()), None)
@@ -70,7 +70,7 @@ def _figures(summary: Mapping[str, Any]) -> str:
 
 def page(path: Path) -> Inspected | None:
     """A report's page; None where it is not one of fanlight's."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_text(path)
     found, title = _EMBEDDED.search(text), _TITLE.search(text)
     if not found:
         return None
