@@ -79,7 +79,7 @@ def test_damaged_bytes(cases: int, tmp_path: Path, sound: Checkpoint) -> None:
 # ------------------------------------------------------------------ values of any kind
 
 
-@few_or_many(25, 5000)
+@few_or_many(25, 3000)
 def test_odd_values(cases: int, tmp_path: Path, sound: Checkpoint) -> None:
     """Whatever stands where: what is loaded can be used, within bounds of time and memory."""
     path = save_checkpoint(tmp_path / "a.ckpt", sound)

@@ -106,7 +106,7 @@ def test_changed_settings_of_the_optimiser_are_followed(data: Index, begun: Path
     assert any(not values.equal(finals[1][name]) for name, values in finals[0].items())
 
 
-@few_or_many(8, 1000)
+@few_or_many(8, 300)
 def test_odd_training_states(cases: int, data: Index, begun: Path, tmp_path: Path) -> None:
     """Those that are gone on with reach the last step, and nothing outside the run is touched."""
     tally, folder = Tally("training states, values changed"), tmp_path / "runs" / "run"

@@ -142,7 +142,8 @@ def check_sums(path: Path) -> None:
         size, unpacked = path.stat().st_size, sum(entry.file_size for entry in archive.infolist())
         if unpacked > MOST_GROWTH * size:
             raise InputError(
-                f"{path}: {size >> 10} KiB unpack to {unpacked >> 10} KiB, which no file of weights does: not read"
+                f"{path}: {size >> 10} KiB unpack to {unpacked >> 10} KiB, which no file of weights does: give "
+                "another"
             )
         odd = [entry.filename for entry in archive.infolist() if entry.external_attr & 0x10]
         damaged = odd[0] if odd else archive.testzip()

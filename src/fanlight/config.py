@@ -99,11 +99,14 @@ class DataSettings(_Strict):
         both = sorted(set(self.train) & set(self.val))
         if both:
             raise ValueError(
-                f"{', '.join(both)} is in both train and val: what is learnt cannot be selected on"
+                f"{', '.join(both)} is in both train and val: what is learnt cannot be selected on: take it out "
+                "of one"
             )
         strange = sorted(set(self.repeat) - set(self.train))
         if strange:
-            raise ValueError(f"repeat names {', '.join(strange)}, which is not in train")
+            raise ValueError(
+                f"repeat names {', '.join(strange)}, which is not in train: add it there, or take it out"
+            )
         return self
 
 

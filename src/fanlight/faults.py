@@ -99,7 +99,9 @@ def _faults(kind: type[BaseModel], item: Mapping[str, Any]) -> list[Fault]:
         known = _known(kind, item["loc"][:-1])
         near = difflib.get_close_matches(str(item["loc"][-1]), known, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        return [(key, f"unknown setting{'; known are ' + ', '.join(known) if known else ''}{hint}")]
+        return [
+            (key, f"unknown setting; {'known are ' + ', '.join(known) if known else 'take it away'}{hint}")
+        ]
     if item["type"] == "missing":
         return [(key, "missing")]
     message = str(item["msg"]).removeprefix("Value error, ")

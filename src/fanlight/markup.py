@@ -117,7 +117,7 @@ class Markup:
         fields, problems = parse_markup(data, file)
         problems += _problems(fields)
         if problems:
-            raise InputError.collect(problems, f"{file}: this mark-up cannot be used:")
+            raise InputError.collect(problems, f"{file}: this mark-up cannot be used: correct these:")
         return cls(**fields)
 
     def to_dict(self) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def _problems(fields: Mapping[str, Any]) -> list[str]:
         return problems + outside  # nothing below can be told before these are mended
     for what, members in groups:
         twice = [points[i] for i, n in Counter(members).items() if n > 1]
-        problems += [f"{what}: {', '.join(twice)} given more than once"] if twice else []
+        problems += [f"{what}: {', '.join(twice)} given more than once: name each once"] if twice else []
     problems += [
         f"parts.{part}: has no points: name some, or leave it out"
         for part, members in parts.items()

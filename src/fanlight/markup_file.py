@@ -35,7 +35,7 @@ def parse_markup(data: dict[str, Any], file: str) -> tuple[dict[str, Any], list[
     """
     problems = _check_shape(data)
     if "points" not in data:
-        raise InputError.collect(problems, f"{file}: this mark-up cannot be used:")
+        raise InputError.collect(problems, f"{file}: this mark-up cannot be used: correct these:")
     references = _References(data["points"])
     lines = [_polyline(references, line, "lines") for line in data.get("lines", [])]
     lines += [_polyline(references, line, "closed") for line in data.get("closed", [])]

@@ -61,6 +61,8 @@ def parse_toml(text: str) -> dict[str, Any]:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"not TOML: {error}: correct it there") from None
+    except ValueError:  # of a number of thousands of digits
+        raise ValueError("a whole number in it is beyond 64 bits: give a smaller one") from None
     except RecursionError:
         raise ValueError("lists or tables too deep inside each other: take some away") from None
     _check(values)

@@ -94,7 +94,8 @@ def _problem(found: Tensor, expected: Tensor) -> str | None:
         return f"has shape {tuple(found.shape)}, expected {tuple(expected.shape)}"
     if found.layout is not torch.strided or found.is_quantized or found.is_meta:
         return f"is not a plain tensor ({found.layout}, {found.dtype}, {found.device})"
-    if found.is_floating_point() != expected.is_floating_point() or found.is_complex():
+    is_short = found.is_floating_point() and found.element_size() == 1  # which nothing can be done with
+    if found.is_floating_point() != expected.is_floating_point() or found.is_complex() or is_short:
         return f"is of type {found.dtype}, expected {expected.dtype}"
     if not found.isfinite().all():
         return "holds values that are not finite"
