@@ -57,7 +57,7 @@ class Stopper(Diary):
             signal.raise_signal(self.number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_run_loses_no_step(
     data: Index, recipe: Recipe, whole: Path, tmp_path: Path, number: int
 ) -> None:

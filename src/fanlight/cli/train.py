@@ -129,7 +129,7 @@ def stopped_with_advice(folder: Path, advice: str = "") -> Iterator[None]:
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """As shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
+    """As shells have it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
     from fanlight.stopping import Stopped
 
     return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)

@@ -361,11 +361,13 @@ def _start_worker(worker: int) -> None:
 
 
 def _heed_parent_alone() -> None:
-    """Let only the parent end this process: Ctrl-C, torchrun and SLURM signal all processes of a job at once.
+    """Let only the parent end this process: Ctrl-C, terminals, torchrun and SLURM signal all processes of a job.
 
     The parent may need its loaders until it has saved where it is. macOS cannot tell who sent a signal.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if not hasattr(signal, "sigwaitinfo"):
         return
     parent = os.getppid()
