@@ -14,6 +14,7 @@ from fanlight.geometry import (
     CropRule,
     Floats,
     Motion,
+    boxes_in,
     check_box,
     crop_matrix,
     invert,
@@ -222,3 +223,14 @@ def test_impossible_crop_rules_name_all_that_is_wrong() -> None:
     with pytest.raises(InputError) as caught:
         CropRule(0, "area", math.nan)  # type: ignore[arg-type]
     assert [problem.split(" ")[0] for problem in caught.value.problems] == ["scale", "measure", "shift_x"]
+
+
+def test_boxes_beside_the_photo_are_named() -> None:
+    image = np.zeros((20, 30, 3), np.uint8)
+    good, bad = (25.0, 0.0, 40.0, 20.0), (30.0, 0.0, 40.0, 20.0)
+    assert boxes_in(image, [good, good]) == [good, good]
+    told = r"photo of 30 x 20 px: boxes\[1\] = \(30\.0, .*\), boxes\[3\] = \(.*: give boxes .* and leave out those"
+    with pytest.raises(InputError, match=told):
+        boxes_in(image, [good, bad, good, bad])
+    with pytest.raises(InputError, match=r"boxes\[4\] = \([^)]*\) and 3 more: give"):
+        boxes_in(image, [bad] * 8)

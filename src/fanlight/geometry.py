@@ -26,6 +26,7 @@ Box = tuple[float, float, float, float]
 
 FARTHEST_PX = 1e6  # no photo reaches as far, so no face box does
 LEAST_PX = 0.01  # nor is a face's box as narrow
+_BOXES_NAMED = 5  # of those that are refused
 
 
 @dataclass(frozen=True)
@@ -162,14 +163,17 @@ def boxes_in(image: NDArray[Any], boxes: ArrayLike) -> list[Box]:
     """Return the boxes of faces in an image (H, W, 3), (N, 4) or (4,), as tuples of four floats.
 
     Raises:
-        InputError: as ``check_boxes``, or a box lies outside the image.
+        InputError: as ``check_boxes``, or boxes lie outside the image; all of these are told.
     """
     checked = check_boxes(boxes)
-    outside = [str(box) for box in checked if not touches(box, image)]
+    outside = [number for number, box in enumerate(checked) if not touches(box, image)]
     if outside:
+        named = ", ".join(f"boxes[{number}] = {checked[number]}" for number in outside[:_BOXES_NAMED])
+        more = f" and {len(outside) - _BOXES_NAMED} more" if len(outside) > _BOXES_NAMED else ""
         size = f"{image.shape[1]} x {image.shape[0]}"
         raise InputError(
-            f"face box {outside[0]} lies outside the photo of {size}: give boxes in px of this photo"
+            f"face box outside the photo of {size} px: {named}{more}: give boxes in px of this photo, "
+            "and leave out those of no face in it"
         )
     return checked
 
