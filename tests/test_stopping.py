@@ -209,15 +209,15 @@ def test_what_a_kill_leaves_half_done_is_put_in_order(
     with pytest.raises(Stopped):
         train(recipe, data, tmp_path, Stopper(7))
     kept = tmp_path / "checkpoints"
-    for name in (".last.ckpt.x1.part", ".best.ckpt.part", ".next.ckpt", "step00000009.ckpt"):
+    for name in (".fanlight-0f12.part", ".next.ckpt", "step00000009.ckpt", ".another.part"):
         (kept / name).write_bytes(b"half")
-    (tmp_path / ".metrics.csv.y2.part").touch()
+    (tmp_path / ".fanlight-0f13.part").touch()
     (kept / "best.ckpt").unlink()
     (kept / "best.ckpt").write_bytes(b"of step 9")
     with pytest.raises(RuntimeError, match="power cut"):
         train(recipe, data, tmp_path, PowerCut(Diary()), resume=True)
     names = ["best.ckpt", "last.ckpt", "previous.ckpt", "step00000003.ckpt", "step00000006.ckpt"]
-    assert sorted(os.listdir(kept)) == names
+    assert sorted(os.listdir(kept)) == [".another.part", *names]  # which is not of the run
     assert [path.name for path in tmp_path.glob(".*")] == [".lock"]
     (kept / "step00000003.ckpt").unlink()
     run(recipe, data, tmp_path, resume=True)

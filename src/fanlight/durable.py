@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from fanlight.errors import InputError
 
-SIDE = ".part"  # the ending of what is not whole yet; its name begins with a dot
+_SIDE = ".fanlight-{}.part"  # the name of what is not whole yet
 
 
 @contextlib.contextmanager
@@ -31,7 +31,7 @@ def side_file(path: str | PathLike[str], lasting: bool = True) -> Iterator[Path]
         InputError: the file cannot be written; so is an OSError in the block told, unless it names another file.
     """
     path = Path(path)
-    side = path.with_name(f".fanlight-{secrets.token_hex(6)}{SIDE}")
+    side = _side_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         side.touch(exist_ok=False)
@@ -98,9 +98,8 @@ def link_whole(source: Path, target: Path) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    side = target.with_name(f".{target.name}{SIDE}")
+    side = _side_of(target)
     try:
-        side.unlink(missing_ok=True)
         os.link(source, side)
         move_whole(side, target)
     except OSError:
@@ -112,8 +111,13 @@ def link_whole(source: Path, target: Path) -> None:
 
 def remove_parts(folder: Path) -> None:
     """Remove what writers that were killed have left in a folder."""
-    for side in folder.glob(f".*{SIDE}"):
+    for side in folder.glob(_SIDE.format("*")):
         side.unlink(missing_ok=True)
+
+
+def _side_of(path: Path) -> Path:
+    """A new name beside a file."""
+    return path.with_name(_SIDE.format(secrets.token_hex(6)))
 
 
 def _flush(path: Path) -> None:

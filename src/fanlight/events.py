@@ -15,13 +15,15 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import scalar
 
 _NAME = "events.out.tfevents"
+_OWN = ".fanlight"  # the ending of the files of runs; others are left alone
 
 
 class Events:
     """A new file of events in a run's folder.
 
     TensorBoard reads a folder's files in the order of their names, so this one's time is later than theirs. Steps
-    after ``step``, which come again, are cut off theirs; one that is running forgets what it has read of them.
+    after ``step``, which come again, are cut off those that runs have written; one that is running forgets what it
+    has read of them.
 
     Args:
         folder: the run's.
@@ -33,10 +35,10 @@ class Events:
 
     def __init__(self, folder: Path, step: int) -> None:
         times = [path.name.removeprefix(f"{_NAME}.").partition(".")[0] for path in folder.glob(f"{_NAME}.*")]
-        for path in folder.glob(f"{_NAME}.*"):
+        for path in folder.glob(f"{_NAME}.*{_OWN}"):
             _cut(path, step)
         now = max([int(time.time()), *(int(earlier) + 1 for earlier in times if earlier.isdecimal())])
-        self._path = folder / f"{_NAME}.{now:010d}.{socket.gethostname()}"
+        self._path = folder / f"{_NAME}.{now:010d}.{socket.gethostname()}{_OWN}"
         start = SessionLog(status=SessionLog.START)
         self._append(Event(file_version="brain.Event:2"), Event(step=step + 1, session_log=start))
 
@@ -54,15 +56,15 @@ class Events:
 
 def _cut(path: Path, step: int) -> None:
     """Cut a file before its first figures of a later step, or where it was left half written."""
-    with path.open("r+b") as file, contextlib.suppress(DecodeError, OverflowError):
+    size = path.stat().st_size
+    with path.open("rb") as file, contextlib.suppress(DecodeError):
         while True:
             end = file.tell()
             head = file.read(12)  # the length of the event, and a sum of that
             length = int.from_bytes(head[:8], "little")
-            event = file.read(length + 4)
-            if len(head) + len(event) < length + 16:
+            if end + 12 + length + 4 > size:
                 break
-            found = Event.FromString(event[:-4])
+            found = Event.FromString(file.read(length + 4)[:-4])
             if found.HasField("summary") and found.step > step:
                 break
     os.truncate(path, end)
