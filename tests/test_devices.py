@@ -299,6 +299,8 @@ def test_the_script_for_slurm_trains_and_goes_on(data: Index, tmp_path: Path) ->
         assert job.stdout.count("all epochs are done") == 1
     assert not (tmp_path / "requeued-7").exists()
 
+    checkpoints = tmp_path / "runs" / "300w" / "checkpoints"
+    (checkpoints / "last.ckpt").rename(checkpoints / "previous.ckpt")
     settings = tmp_path / "runs" / "300w" / "recipe.toml"
     settings.write_text(settings.read_text().replace("epochs = 1.0", "epochs = 100000.0"))
     stopped = subprocess.Popen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from fanlight.errors import InputError
 from fanlight.locking import held
 from fanlight.run import open_recipe
 from fanlight.train import train
+from fanlight.training_state import TrainingState
 from painted import make_index
 from runs import Diary, assert_equal_runs, held_by_another, make_recipe, run
 
@@ -113,3 +115,40 @@ def test_a_disk_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("fcntl.lockf", refuse)
     with held(tmp_path / "new"):
         assert "process" in (tmp_path / "new" / ".lock").read_text()
+
+
+def test_a_process_works_in_a_folder_once(tmp_path: Path) -> None:
+    """Its own second try is refused, under any path, and does not let other processes in."""
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    with held(tmp_path / "run"):
+        with (
+            pytest.raises(InputError, match="link: this process is at work there already"),
+            held(tmp_path / "link"),
+        ):
+            pass
+        with pytest.raises(AssertionError), held_by_another(tmp_path / "run"):
+            pass
+    with held(tmp_path / "link"):
+        pass
+
+
+def test_a_run_that_ended_just_before_is_not_written_over(
+    data: Index, recipe: Recipe, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that another process made after the first look, and before the folder was this process's own."""
+
+    def late(*words: Any) -> TrainingState:
+        shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+        return TrainingState(*words)
+
+    monkeypatch.setattr("fanlight.train.TrainingState", late)
+    with pytest.raises(InputError, match="holds a run already"):
+        train(recipe, data, tmp_path)
+    assert_equal_runs(tmp_path, whole, previous=True)
+
+
+def test_a_run_keeps_the_metric_that_ranks_its_checkpoints(data: Index, whole: Path) -> None:
+    """The values that are stored of it would be compared with those of another."""
+    other = make_recipe(data, train={"epochs": 2, "rank_by": "auc_box_0.07"})
+    with pytest.raises(InputError, match=r"train\.rank_by is now auc_box_0\.07, and was macc_box"):
+        run(other, data, whole, resume=True)

@@ -25,6 +25,7 @@ _SETTLED = {
     "data.shuffle": ("data", "shuffle"),
     "data.window": ("data", "window"),
     "train.batch_size": ("train", "batch_size"),
+    "train.rank_by": ("train", "rank_by"),
     "train.seed": ("train", "seed"),
     "model": ("model",),
 }

@@ -80,6 +80,8 @@ def train(
         try:
             state = TrainingState(recipe, faces, team)
             with held(folder) if team.leads else nullcontext():
+                if team.leads and not resume:
+                    refuse_existing(folder)  # another process may have trained there since
                 training = _Training(state, faces, folder, progress or Silence(), resume)
                 return training.run(until)
         except torch.OutOfMemoryError as error:
