@@ -419,3 +419,9 @@ def test_a_table_that_set_changed_may_be_at_fault_by_either() -> None:
     assert places.find("loss") == "--set or line 1: "
     assert places.find("model") == "--set: "
     assert places.find("loss.heatmap") == "line 2: "
+
+
+def test_a_recipe_that_is_a_link_to_itself_is_told(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").symlink_to("r.toml")
+    with pytest.raises(InputError, match=r"r\.toml: cannot read the recipe"):
+        load_recipe(tmp_path / "r.toml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -96,7 +97,9 @@ def read_recipe(path: Path) -> tuple[dict[str, Any], Places]:
 def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], Places]:
     """A recipe on its base; ``above`` are the recipes that stand on this one, the first of them the user's."""
     chain = (*above, path)
-    if path.resolve() in [recipe.resolve() for recipe in above]:
+    if os.path.realpath(path) in map(
+        os.path.realpath, above
+    ):  # pathlib raises at links that lead to themselves
         circle = " -> ".join(recipe.name for recipe in chain)
         raise InputError(f"{above[0]}: its bases go round in a circle, {circle}: take one base away")
     needed = f", the base of {above[-1]}" if above else ""
