@@ -382,6 +382,15 @@ def test_whatever_provenance_holds_is_told() -> None:
     assert ("Began from", "yes, 0.5") in found[0].rows
 
 
+def test_values_print_no_lines_of_their_own(best: Path, tmp_path: Path, fanlight: Run) -> None:
+    forged = {"command": "a\n\nfaked: line", "odd\nfaked": "x", "networks": [{"name": "n\nfaked"}]}
+    path = save_checkpoint(tmp_path / "forged.ckpt", replace(load_checkpoint(best), provenance=forged))
+    code, out, _ = fanlight("info", path)
+    assert code == 0
+    assert r"a\n\nfaked: line" in out
+    assert not [line for line in out.splitlines() if line.startswith("faked")]
+
+
 def test_a_page_reads_as_it_was_written(tmp_path: Path) -> None:
     from fanlight.report.page import write_page
 

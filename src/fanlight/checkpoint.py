@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -201,6 +202,11 @@ def _read(path: Path) -> dict[str, Any]:
         is_whole = saved is None or saved == sha256_of(content)  # older versions saved none
     except InputError:
         raise
+    except pickle.UnpicklingError:  # PyTorch's words for it advise to load the file regardless
+        raise InputError(
+            f"{path}: not a checkpoint that can be loaded safely (it holds code, or objects that are no plain "
+            "values): give a .ckpt that fanlight wrote"
+        ) from None
     except Exception as error:  # of any type: the bytes are anyone's
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InputError(

@@ -29,6 +29,15 @@ def visible(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    r"""A value of anyone's file, whose line ends are written out: it prints no line that looks like our own.
+
+    >>> one_line("fanlight train\nequal bit for bit")
+    'fanlight train\\nequal bit for bit'
+    """
+    return text.replace("\n", "\\n")
+
+
 class _Console(Console):
     """Prints texts as they are spelt, in tables, too."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fanlight.cli.console import out
+from fanlight.cli.console import one_line, out
 from fanlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _print(found: Inspected) -> None:
         out.print("\nMetrics on the faces that it was chosen on")
         _rows([(_metric(key, Metric), _percent(value)) for key, value in found.metrics.items()])
     for number, group in enumerate(groups(found.provenance, found.recipe)):
-        out.print(f"\n{group.title or 'How it was made'}")
+        out.print("\n" + one_line(group.title or "How it was made"))
         _rows(group.rows or ([("", "it does not say")] if not number else []))
         if group.recipe:
             out.print("\nRecipe\n")
@@ -72,5 +72,6 @@ def _percent(value: object) -> str:
 
 
 def _rows(rows: list[tuple[str, str]]) -> None:
+    width = max([24, *(min(len(name), 40) for name, _ in rows)])
     for name, value in rows:
-        out.print(f"  {name:24} {value}")
+        out.print(one_line(f"  {name:{width}} {value}"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fanlight.cli.console import err, out
+from fanlight.cli.console import err, one_line, out
 from fanlight.cli.train import TrainingBar, check_data, leads, stopped_with_advice
 from fanlight.errors import InputError
 
@@ -77,7 +77,7 @@ def _warn(original: Checkpoint, planned: Plan) -> None:
             "steps at the rates that they would have had at an even pace"
         )
     for line in differences(original, planned):
-        err.print(f"warning: {line}")
+        err.print(one_line(f"warning: {line}"))
     epochs = original.provenance["epoch"]
     err.print(f"training to step {planned.step}, {epochs:.2f} epochs; took {_minutes(original)}")
 
