@@ -15,8 +15,10 @@ import torch
 from fanlight.checkpoint import load_checkpoint, save_checkpoint
 from fanlight.cli import app, main
 from fanlight.data.index import Index
+from fanlight.errors import InputError
 from fanlight.provenance import file_digest
 from fanlight.recipe_file import dump_toml
+from fanlight.reproduction import compare, plan
 from fanlight.train import train
 from painted import make_index
 from runs import Diary, assert_same, make_recipe, rows_of
@@ -209,6 +211,51 @@ def test_what_cannot_be_made_again_is_named(last: Path, tmp_path: Path, fanlight
     code, _, err = fanlight("reproduce", path)
     assert (code, f"fanlight info {path} --recipe" in err) == (2, True)
     assert fanlight("reproduce", tmp_path / "none.ckpt")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"step": "x"},
+        {"step": -4},
+        {"step": True},
+        {"threads": -3},
+        {"threads": 10**9},
+        {"epoch": 0.0, "minutes": 0.0},
+        {"epoch": None},
+        {"minutes": "x"},
+        {"faces": [1]},
+        {"device": 3},
+        {"index_sha256": {}},
+        {"start_from": "x"},
+        {"start_from": {"file": "x"}},
+        {"earlier": 3},
+        {"earlier": ["x"]},
+        {"settings": "x"},
+        {"packages": [1]},
+    ],
+    ids=str,
+)
+def test_odd_provenance_is_named(changed: dict[str, Any], last: Path, tmp_path: Path) -> None:
+    original, path = load_checkpoint(last), tmp_path / "odd.ckpt"
+    odd = replace(original, provenance={**original.provenance, **changed})
+    with pytest.raises(InputError, match=r"odd\.ckpt: what it says of its training is damaged"):
+        plan(path, odd)
+
+
+def test_odd_recipes_and_metrics_are_named(last: Path, tmp_path: Path) -> None:
+    original, path = load_checkpoint(last), tmp_path / "odd.ckpt"
+    for table in ("train", "data"):
+        with pytest.raises(InputError, match=r"odd\.ckpt: its recipe"):
+            plan(path, replace(original, recipe={**original.recipe, table: 5}), ["data.index=x"])
+    with pytest.raises(InputError, match=r"odd\.ckpt: .*metrics: expected numbers"):
+        plan(path, replace(original, metrics={"nme_box": "x"}))  # type: ignore[dict-item]
+
+
+def test_networks_of_other_shapes_are_not_equal(last: Path) -> None:
+    original = load_checkpoint(last)
+    other = replace(original, options=replace(original.options, stacks=original.options.stacks + 1))
+    assert not compare(original, other).equal
 
 
 @pytest.mark.slow

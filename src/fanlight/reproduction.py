@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,46 @@ from fanlight.errors import InputError
 from fanlight.markup import Markup
 from fanlight.provenance import file_digest, made_by
 from fanlight.sessions import changed_settings, computing, sessions_of
+from fanlight.stored import options_of
 
 # Known by their content, wherever they lie; and what does not change a network.
 _FREE = ("data.index", "data.markup", "data.cache", "data.cache_gib", "train.start_from", "train.workers")
 _PINNED = ("train.device", "train.precision")  # to what they were then, where that is possible here
 _TITLES = {"code_sha256": "SHA-256 of the source code", "python": "Python"}
+
+
+_MOST_THREADS = 1024
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint says of its training, of the types that it is saved with.
+
+    Attributes:
+        index_sha256: of its faces.
+        step: at which it was saved.
+        epoch: the same in epochs.
+        minutes: that it took.
+        faces: how many took part.
+        threads: that each process computed with; 0 where it does not say.
+        device: and the GPU's name, if it was one.
+        precision: what convolutions computed in.
+    """
+
+    index_sha256: str
+    step: int
+    epoch: float
+    minutes: float
+    faces: int
+    threads: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if min(self.step, self.epoch, self.faces) <= 0 or self.minutes < 0:
+            raise ValueError("step, epoch, minutes, faces: not those of a training")
+        if not 0 <= self.threads <= _MOST_THREADS:
+            raise ValueError(f"threads: {self.threads}, expected at most {_MOST_THREADS}")
 
 
 @dataclass(frozen=True)
@@ -38,12 +74,14 @@ class Plan:
         step: to train to.
         by_time: the run followed the clock, and nothing can be equal: the recipe follows the steps instead.
         changes: settings that are not those of the checkpoint, by their keys, with what they were.
+        trained: what the checkpoint says of its training.
     """
 
     recipe: Recipe
     step: int
     by_time: bool
     changes: Mapping[str, Any]
+    trained: Trained
 
 
 @dataclass(frozen=True)
@@ -91,13 +129,15 @@ def plan(path: Path, checkpoint: Checkpoint, overrides: Sequence[str] = ()) -> P
             f"{path}: does not say at which step it was saved, as those of older versions: train by its recipe, "
             f"which fanlight info {path} --recipe prints"
         )
+    trained = _trained(path, checkpoint)
     values = copy.deepcopy(dict(checkpoint.recipe))
-    device = str(known.get("device", "auto")).partition(" ")[0]
+    Recipe.from_dict(values, f"{path}: its recipe")
+    device = trained.device.partition(" ")[0]
     if device == "cuda" and not torch.cuda.is_available():
         device = "auto"
     values["train"] = {**values.get("train", {}), "device": device}
     if device != "auto":
-        values["train"]["precision"] = known.get("precision", "auto")
+        values["train"]["precision"] = trained.precision
     override(values, overrides, str(path))
     recipe = Recipe.from_dict(values, f"{path}: its recipe").from_anywhere()
     by_time = recipe.schedule.clock == "time"
@@ -109,7 +149,37 @@ def plan(path: Path, checkpoint: Checkpoint, overrides: Sequence[str] = ()) -> P
             f"{recipe.data.markup}: no longer the mark-up {checkpoint.markup.name} of {path}: restore it, or name "
             "the right file by --set data.markup=FILE"
         )
-    return Plan(_by_steps(recipe, known), int(known["step"]), by_time, changes)
+    return Plan(_by_steps(recipe, trained), trained.step, by_time, changes, trained)
+
+
+def _trained(path: Path, checkpoint: Checkpoint) -> Trained:
+    """Read what the whole of ``reproduce`` goes by.
+
+    Raises:
+        InputError: a value is missing, or none that a training has.
+    """
+    known = checkpoint.provenance
+    try:
+        names = [entry.name for entry in fields(Trained) if entry.name in known]
+        found = options_of(Trained, {name: known[name] for name in names})
+        start, earlier = known.get("start_from"), known.get("earlier", [])
+        if start is not None and not (isinstance(start, Mapping) and isinstance(start.get("sha256"), str)):
+            raise ValueError("start_from: expected a file and its SHA-256")
+        if not isinstance(earlier, list | tuple) or not all(map(_is_session, [known, *earlier])):
+            raise ValueError("its sessions: expected tables")
+        if not all(type(value) in (int, float) for value in checkpoint.metrics.values()):
+            raise ValueError("metrics: expected numbers")
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: what it says of its training is damaged ({error}): give another checkpoint of its run"
+        ) from None
+    return found
+
+
+def _is_session(session: Any) -> bool:
+    return isinstance(session, Mapping) and all(
+        isinstance(session.get(name, {}), Mapping) for name in ("packages", "settings")
+    )
 
 
 def _check_start(path: Path, known: Mapping[str, Any], recipe: Recipe) -> None:
@@ -135,12 +205,12 @@ def _gone(error: OSError) -> str:
     return f"cannot be read ({error.strerror})"
 
 
-def _by_steps(recipe: Recipe, known: Mapping[str, Any]) -> Recipe:
+def _by_steps(recipe: Recipe, trained: Trained) -> Recipe:
     """The same run without a clock: as many steps as it would have made at the pace that it had."""
     limit, epochs = recipe.train.max_minutes, recipe.train.epochs
     if recipe.schedule.clock == "time":
-        done = max(known["epoch"] / epochs, min(known["minutes"] / limit, 1.0))
-        epochs = known["epoch"] / done
+        done = max(trained.epoch / epochs, min(trained.minutes / limit, 1.0))
+        epochs = trained.epoch / done
     return recipe.model_copy(
         update={
             "train": recipe.train.model_copy(update={"max_minutes": 0.0, "epochs": epochs}),
@@ -200,16 +270,16 @@ def _unlike(session: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str
 
 
 @contextlib.contextmanager
-def threads_of(checkpoint: Checkpoint) -> Iterator[None]:
+def threads_of(trained: Trained) -> Iterator[None]:
     """Compute with as many threads as the training did: sums of other parts have other last bits."""
-    count = checkpoint.provenance.get("threads")
+    count = trained.threads
     if not count:
         yield
         return
     name, before = "OMP_NUM_THREADS", torch.get_num_threads()
     given = os.environ.get(name)
     os.environ[name] = str(count)  # what training goes by
-    torch.set_num_threads(int(count))
+    torch.set_num_threads(count)
     try:
         yield
     finally:
@@ -221,6 +291,8 @@ def threads_of(checkpoint: Checkpoint) -> Iterator[None]:
 
 def compare(theirs: Checkpoint, ours: Checkpoint) -> Comparison:
     """Compare the weights and, where both have been judged, the metrics of two checkpoints of one network."""
+    if theirs.options != ours.options:  # its recipe is of another network
+        return Comparison(math.inf, "networks of other shapes", {}, False)
     largest, where = 0.0, ""
     for name, values in theirs.weights.items():
         other = ours.weights[name].to(values.dtype)

@@ -53,10 +53,10 @@ def reproduce(
     if not anyway:
         check_same_faces(checkpoint, original, faces)
     whole = len(faces.select([*planned.recipe.data.train, *planned.recipe.data.val]))
-    with threads_of(original):
+    with threads_of(planned.trained):
         if leads():
             _warn(original, planned)
-        checked = check_data(planned.recipe, folder, skip_invalid=original.provenance["faces"] < whole)
+        checked = check_data(planned.recipe, folder, skip_invalid=planned.trained.faces < whole)
         again = _train(planned, checked, folder, goes_on)
     if again is not None:
         _tell(original, again)
@@ -78,12 +78,10 @@ def _warn(original: Checkpoint, planned: Plan) -> None:
         )
     for line in differences(original, planned):
         err.print(one_line(f"warning: {line}"))
-    epochs = original.provenance["epoch"]
-    err.print(f"training to step {planned.step}, {epochs:.2f} epochs; took {_minutes(original)}")
-
-
-def _minutes(original: Checkpoint) -> str:
-    return f"{original.provenance['minutes']:.1f} minutes then"
+    trained = planned.trained
+    err.print(
+        f"training to step {planned.step}, {trained.epoch:.2f} epochs; took {trained.minutes:.1f} minutes then"
+    )
 
 
 def _goes_on(folder: Path, planned: Plan) -> bool:
