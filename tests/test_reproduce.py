@@ -246,10 +246,18 @@ def test_odd_provenance_is_named(changed: dict[str, Any], last: Path, tmp_path: 
 def test_odd_recipes_and_metrics_are_named(last: Path, tmp_path: Path) -> None:
     original, path = load_checkpoint(last), tmp_path / "odd.ckpt"
     for table in ("train", "data"):
-        with pytest.raises(InputError, match=r"odd\.ckpt: its recipe"):
+        with pytest.raises(InputError, match=r"odd\.ckpt: .*recipe: expected tables"):
             plan(path, replace(original, recipe={**original.recipe, table: 5}), ["data.index=x"])
     with pytest.raises(InputError, match=r"odd\.ckpt: .*metrics: expected numbers"):
         plan(path, replace(original, metrics={"nme_box": "x"}))  # type: ignore[dict-item]
+
+
+def test_a_markup_that_has_moved_can_be_named(last: Path) -> None:
+    original = load_checkpoint(last)
+    gone = {**original.recipe["data"], "markup": "gone.toml"}
+    moved = replace(original, recipe={**original.recipe, "data": gone})
+    name = original.recipe["data"]["markup"]
+    assert plan(last, moved, [f"data.markup={name}"]).recipe.data.markup == name
 
 
 def test_networks_of_other_shapes_are_not_equal(last: Path) -> None:

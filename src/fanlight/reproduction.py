@@ -131,7 +131,6 @@ def plan(path: Path, checkpoint: Checkpoint, overrides: Sequence[str] = ()) -> P
         )
     trained = _trained(path, checkpoint)
     values = copy.deepcopy(dict(checkpoint.recipe))
-    Recipe.from_dict(values, f"{path}: its recipe")
     device = trained.device.partition(" ")[0]
     if device == "cuda" and not torch.cuda.is_available():
         device = "auto"
@@ -167,6 +166,8 @@ def _trained(path: Path, checkpoint: Checkpoint) -> Trained:
             raise ValueError("start_from: expected a file and its SHA-256")
         if not isinstance(earlier, list | tuple) or not all(map(_is_session, [known, *earlier])):
             raise ValueError("its sessions: expected tables")
+        if not all(isinstance(table, Mapping) for table in checkpoint.recipe.values()):
+            raise ValueError("recipe: expected tables")
         if not all(type(value) in (int, float) for value in checkpoint.metrics.values()):
             raise ValueError("metrics: expected numbers")
     except (TypeError, ValueError) as error:
