@@ -248,3 +248,31 @@ def test_what_is_not_there_is_named(name: str, work: Path, fanlight: Run) -> Non
     assert code == 2
     assert name in err
     assert "Traceback" not in err
+
+
+def test_faces_that_cannot_be_used_are_left_out_when_asked_and_counted(
+    work: Path, tmp_path: Path, fanlight: Run
+) -> None:
+    make_index(tmp_path, train=4, val=6)
+    index = Index.read(tmp_path / "faces.tsv")
+    bad = index[int(index.members("dots/val")[1])].landmarks_path
+    bad.write_text("nonsense")
+    words = ["eval", work / "a.ckpt", *on(tmp_path)]
+    code, _, err = fanlight(*words)
+    assert code == 2
+    assert "--skip-invalid" in err
+    saved = tmp_path / "kept.npz"
+    report = tmp_path / "report"
+    code, out, err = fanlight(
+        *words, "--skip-invalid", "--json", "--report", report, "--faces", "2", "--save-predictions", saved
+    )
+    assert code == 0, err
+    assert "left out 1 of 6 faces" in err
+    found = json.loads(out)
+    assert found == json.loads((report / "evaluation.json").read_text())
+    assert found["left_out"] == 1
+    assert found["partitions"]["dots/val"]["n"] == 5
+    assert "faces that cannot be used: 1" in (report / "report.html").read_text()
+    code, out, err = fanlight("eval", saved, *on(tmp_path), "--skip-invalid", "--json")
+    assert code == 0, err
+    assert json.loads(out)["partitions"]["dots/val"]["n"] == 5

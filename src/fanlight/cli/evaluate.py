@@ -52,6 +52,13 @@ def evaluate(
     save_predictions: Annotated[
         Path | None, typer.Option(metavar="FILE.npz", help="Keep the predictions, to judge them again.")
     ] = None,
+    skip_invalid: Annotated[
+        bool,
+        typer.Option(
+            "--skip-invalid",
+            help="Leave out faces that cannot be used, and say how many; fanlight data check lists them.",
+        ),
+    ] = False,
     device: judge.Device = "auto",
     workers: judge.Workers = 1,
 ) -> None:
@@ -71,22 +78,26 @@ def evaluate(
     keys = judge.asked_metrics(source.markup, normaliser, threshold, auc_rule, weighted)
     if sweep and source.predictor is None:
         raise InputError(f"{model}: saved predictions know no other boxes: give the model for --sweep")
-    judge.check_labels(source, chosen)
+    left_out = judge.leave_out_invalid(source, partitions) if skip_invalid else 0
+    judge.check_labels(source, source.index.select(partitions))
     source.warn(partitions)
     predictions = source.predictions(partitions, flip, workers)
     wanted = Wanted(keys, flip, VIEWS if report else 0, faces if report else 0)
-    results = judge_predictions(predictions, whole, partitions, wanted)
+    results = judge_predictions(predictions, source.index, partitions, wanted)
     if save_predictions:
         err.print(f"predictions: {save(save_predictions, predictions)}")
     swept = _sweep(source, partitions, workers) if sweep else {}
     content = {}
     if as_json or report:
-        content = {**_json(source, results, swept), "provenance": judge.provenance([source], whole)}
+        known = judge.provenance([source], source.index)
+        content = {**_json(source, results, swept), "left_out": left_out, "provenance": known}
     if as_json:
         out.print(json.dumps(content, indent=2))
     else:
         _print_tables(results)
         _print_sweep(swept)
+    if left_out:
+        err.print(f"left out {left_out} of {len(chosen)} faces, which cannot be used")
     if report:
         err.print(f"report: {_write_report(report, source, results, swept, content)}")
 
@@ -165,6 +176,8 @@ def _write_report(
     facts = {"Model": origin.model, **origin.facts, "Index": source.index.where}
     if source.name != origin.model:
         facts["Predictions"] = source.name
+    if content["left_out"]:
+        facts["Left out"] = f"faces that cannot be used: {content['left_out']}"
     title, known = judge.title_of(origin.model), content["provenance"]
     page = write_report(folder / "report.html", title, facts, results, source.markup, swept, known)
     write_whole(folder / EVALUATION, json.dumps(content, indent=2))

@@ -202,6 +202,23 @@ def interval_text(value: dict[str, float]) -> str:
     return f"{100 * value['value']:.2f} [{100 * value['low']:.2f}, {100 * value['high']:.2f}]"
 
 
+def leave_out_invalid(source: Source, partitions: Sequence[str]) -> int:
+    """Take the faces of some partitions that cannot be used out of a source's index; gives their number.
+
+    Raises:
+        InputError: none is left.
+    """
+    from fanlight.cli.faces import check_with_bar
+
+    members = source.index.members(*partitions)
+    problems = check_with_bar(source.index.take(members), source.markup)
+    bad = sorted({problem.position for problem in problems})
+    if len(bad) == len(members):
+        raise InputError(f"{source.index.where}: none of {len(bad)} faces can be used: {problems[0].message}")
+    source.index = source.index.drop(members[bad])
+    return len(bad)
+
+
 def title_of(model: str) -> str:
     """RUN, best.ckpt - a run is told by its folder, not by the name that all best checkpoints share."""
     path = Path(model)

@@ -151,7 +151,8 @@ class Index(Faces):
         if problems:
             raise InputError.collect(
                 problems,
-                f"{len(problems)} of {len(results)} faces cannot be used: mend or remove them:",
+                f"{len(problems)} of {len(results)} faces cannot be used: mend or remove them, or leave them "
+                "out by --skip-invalid where the command has it:",
             )
         return np.array(results, np.float32).reshape(-1, markup.count, 2)
 
