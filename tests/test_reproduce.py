@@ -276,3 +276,30 @@ def test_a_slim_checkpoint_is_compared_as_it_is_stored(
     code, out, err = fanlight("reproduce", slim, "--out", tmp_path / "again")
     assert code == 0, out + err
     assert "rounded to half precision as it is stored" in out
+
+
+def test_a_run_is_not_gone_on_with_or_made_again_with_more_faces_left_out(
+    tmp_path: Path, fanlight: Run
+) -> None:
+    """The index is the same; photos have vanished since."""
+    faces = Index.read(make_index(tmp_path / "faces"))
+    lost, later = (faces[position].image_path for position in (2, 7))
+    lost.unlink()
+    (tmp_path / "recipe.toml").write_text(
+        dump_toml(make_recipe(faces, **CHANGED).to_dict()), encoding="utf-8"
+    )
+    run, again = tmp_path / "run", tmp_path / "again"
+    assert fanlight("train", tmp_path / "recipe.toml", "--out", run, "--skip-invalid")[0] == 0
+    listed = (run / "skipped.tsv").read_bytes()
+    later.rename(tmp_path / "away.png")
+    code, _, err = fanlight("train", "--resume", run)
+    assert (code, f"other faces of {faces.where} are left out than when the run began" in err) == (2, True)
+    assert (run / "skipped.tsv").read_bytes() == listed
+    last = run / "checkpoints" / "last.ckpt"
+    code, _, err = fanlight("reproduce", last, "--out", again)
+    assert (code, "others cannot be used, and are left out" in err) == (2, True)
+    assert not again.exists()
+    (tmp_path / "away.png").rename(later)
+    assert fanlight("train", "--resume", run)[0] == 0
+    assert fanlight("reproduce", last, "--out", again)[0] == 0
+    assert (again / "skipped.tsv").read_bytes() == listed

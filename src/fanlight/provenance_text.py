@@ -10,6 +10,7 @@ from fanlight.recipe_file import dump_toml
 _TITLES = {
     "code_sha256": "SHA-256 of the code",
     "index_sha256": "SHA-256 of the index",
+    "faces_sha256": "SHA-256 of which faces of it",
     "source_sha256": "SHA-256 of the index it was packed from",
     "predictions_sha256": "SHA-256 of the predictions",
     "weights_sha256": "SHA-256 of the weights",

@@ -22,6 +22,7 @@ from fanlight.environment import whole_number
 from fanlight.errors import InputError
 from fanlight.markup import Markup
 from fanlight.provenance import file_digest, made_by
+from fanlight.resuming import are_all_the_same
 from fanlight.sessions import changed_settings, computing, sessions_of
 from fanlight.stored import options_of
 
@@ -231,6 +232,19 @@ def check_same_faces(path: Path, checkpoint: Checkpoint, faces: Faces) -> None:
         raise InputError(
             f"{faces.where}: not the faces that {path} learnt from: the SHA-256 of the index is {faces.sha256}, "
             f"and was {expected}: give the right one by --data, or go on with these by --anyway"
+        )
+
+
+def check_none_missing(path: Path, checkpoint: Checkpoint, recipe: Recipe, faces: Faces) -> None:
+    """Refuse faces of the same index of which others are left out than were of the training.
+
+    Raises:
+        InputError: others are.
+    """
+    if not are_all_the_same(checkpoint, recipe, faces):
+        raise InputError(
+            f"{faces.where}: of its faces others cannot be used, and are left out, than when {path} learnt from "
+            "them: restore their files, or go on with these by --anyway"
         )
 
 

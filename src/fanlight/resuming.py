@@ -97,7 +97,15 @@ def _differences(
         problems.append("the mark-up is another one")
     if checkpoint.provenance.get("index_sha256") != faces.sha256:
         problems.append(f"{faces.where} no longer holds the faces that the run began with")
+    elif not are_all_the_same(checkpoint, recipe, faces):
+        problems.append(f"other faces of {faces.where} are left out than when the run began")
     return problems
+
+
+def are_all_the_same(checkpoint: Checkpoint, recipe: Recipe, faces: Faces) -> bool:
+    """Whether a checkpoint learnt from these of an index's faces; older versions did not say."""
+    digest = faces.digest_of([*recipe.data.train, *recipe.data.val])
+    return checkpoint.provenance.get("faces_sha256", digest) == digest
 
 
 def _at(values: Mapping[str, Any], keys: tuple[str, ...]) -> Any:

@@ -7,13 +7,15 @@ import csv
 import io
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fanlight.checkpoint import Checkpoint, save_checkpoint
 from fanlight.config import Recipe, load_recipe
+from fanlight.data.check import write_problems
+from fanlight.data.faces import Problem
 from fanlight.durable import link_whole, move_whole, remove_parts, write_whole
 from fanlight.errors import InputError
 from fanlight.events import Events
@@ -22,6 +24,7 @@ from fanlight.recipe_file import dump_toml
 from fanlight.resumable import RANKED
 from fanlight.resuming import IDENTITY, LAST, PREVIOUS, Origin, identity_of
 
+SKIPPED = "skipped.tsv"  # in a run's folder: the faces that it leaves out
 _NEXT = Path("checkpoints", ".next.ckpt")  # the one after, until it is whole
 
 
@@ -172,6 +175,19 @@ def refuse_existing(folder: Path) -> None:
         raise InputError(
             f"{folder} holds a run already: go on with it by --resume {folder}, or give another --out"
         )
+
+
+def list_skipped(folder: Path, problems: Sequence[Problem]) -> None:
+    """Write down which faces a run leaves out, and why; where it leaves out none there is no list.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    if problems:
+        write_problems(folder / SKIPPED, problems)
+    else:
+        with contextlib.suppress(OSError):
+            (folder / SKIPPED).unlink()  # of one that ended before its first checkpoint
 
 
 def how_to_go_on(folder: Path) -> str:

@@ -19,6 +19,7 @@ RUN = (
     "index_sha256",
     "source_sha256",
     "faces",
+    "faces_sha256",
     "seed",
     "start_from",
     "step",
@@ -39,8 +40,8 @@ def begin_session(recipe: Recipe, faces: Faces, team: Team, precision: torch.dty
 
     Returns:
         Of the run: ``index`` and ``index_sha256``; ``source_sha256`` of the index that a pack was made of;
-        ``faces``, how many of it take part; ``seed``; ``start_from``, the file and its ``sha256``. Of the session:
-        what ``made_by`` and ``computing`` give; ``began`` in UTC; ``from_step``.
+        ``faces``, how many of it take part, and ``faces_sha256``, which; ``seed``; ``start_from``, the file and
+        its ``sha256``. Of the session: what ``made_by`` and ``computing`` give; ``began`` in UTC; ``from_step``.
     """
     start = recipe.train.start_from
     return {
@@ -52,6 +53,7 @@ def begin_session(recipe: Recipe, faces: Faces, team: Team, precision: torch.dty
         "index_sha256": faces.sha256,
         "source_sha256": faces.source_sha256,
         "faces": len(faces),
+        "faces_sha256": faces.digest_of([*recipe.data.train, *recipe.data.val]),
         "seed": recipe.train.seed,
         **({"start_from": {"file": start, "sha256": file_digest(start)}} if start else {}),
     }

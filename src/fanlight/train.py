@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ import torch
 from fanlight.checkpoint import load_checkpoint
 from fanlight.config import Recipe
 from fanlight.data.dataset import Batch
-from fanlight.data.faces import Faces
+from fanlight.data.faces import Faces, Problem
 from fanlight.device import join_team, keep_freed_memory, leave_cores_to_loaders, lost_another
 from fanlight.errors import InputError, NumberError
 from fanlight.locking import held
 from fanlight.progress import Progress, Silence
 from fanlight.resuming import find_origin
-from fanlight.run import Run, can_go_on, how_to_go_on, refuse_existing
+from fanlight.run import Run, can_go_on, how_to_go_on, list_skipped, refuse_existing
 from fanlight.soundness import in_short
 from fanlight.stopping import Stopped, StopSignals
 from fanlight.training_state import TrainingState
@@ -49,6 +49,7 @@ def train(
     progress: Progress | None = None,
     resume: bool = False,
     until: int | None = None,
+    skipped: Sequence[Problem] = (),
 ) -> Outcome | None:
     """Train a network.
 
@@ -63,6 +64,7 @@ def train(
         progress: told how it goes, in the leading process only; nobody is told when None.
         resume: go on from the folder's last checkpoint.
         until: end after this step, as if the run went on; at the run's own end when None.
+        skipped: what kept other faces out; a run that begins lists it in ``skipped.tsv``.
 
     Returns:
         The outcome in the leading process, None in others.
@@ -83,6 +85,8 @@ def train(
                 if team.leads and not resume:
                     refuse_existing(folder)  # another process may have trained there since
                 training = _Training(state, faces, folder, progress or Silence(), resume)
+                if team.leads and not resume:
+                    list_skipped(folder, skipped)
                 return training.run(until)
         except torch.OutOfMemoryError as error:
             raise InputError(

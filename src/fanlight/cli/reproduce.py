@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from fanlight.errors import InputError
 
 if TYPE_CHECKING:
     from fanlight.checkpoint import Checkpoint
-    from fanlight.data.faces import Faces
+    from fanlight.data.faces import Faces, Problem
     from fanlight.reproduction import Plan
 
 NOT_EQUAL = 3  # exit code
@@ -42,7 +43,7 @@ def reproduce(
     The exit code is 0 if it is, and 3 if it is not.
     """
     from fanlight.checkpoint import load_checkpoint
-    from fanlight.reproduction import check_same_faces, plan, threads_of
+    from fanlight.reproduction import check_none_missing, check_same_faces, plan, threads_of
 
     original = load_checkpoint(checkpoint)
     moved = [] if data is None else [f"data.index={data}"]
@@ -56,8 +57,11 @@ def reproduce(
     with threads_of(planned.trained):
         if leads():
             _warn(original, planned)
-        checked = check_data(planned.recipe, folder, skip_invalid=planned.trained.faces < whole)
-        again = _train(planned, checked, folder, goes_on)
+        some_missing = planned.trained.faces < whole
+        checked, skipped = check_data(planned.recipe, folder, skip_invalid=some_missing)
+        if not anyway:
+            check_none_missing(checkpoint, original, planned.recipe, checked)
+        again = _train(planned, checked, skipped, folder, goes_on)
     if again is not None:
         _tell(original, again)
 
@@ -99,14 +103,18 @@ def _goes_on(folder: Path, planned: Plan) -> bool:
     return True
 
 
-def _train(planned: Plan, faces: Faces, folder: Path, goes_on: bool) -> Checkpoint | None:
+def _train(
+    planned: Plan, faces: Faces, skipped: Sequence[Problem], folder: Path, goes_on: bool
+) -> Checkpoint | None:
     """Train to the checkpoint's step; gives what came out, in the leading process."""
     from fanlight.checkpoint import load_checkpoint
     from fanlight.resuming import LAST
     from fanlight.train import train
 
     with stopped_with_advice(folder, "the same command goes on"), TrainingBar() as bar:
-        outcome = train(planned.recipe, faces, folder, bar, resume=goes_on, until=planned.step)
+        outcome = train(
+            planned.recipe, faces, folder, bar, resume=goes_on, until=planned.step, skipped=skipped
+        )
     if outcome is None:
         return None
     again = load_checkpoint(folder / LAST)

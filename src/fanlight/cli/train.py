@@ -18,9 +18,9 @@ from fanlight.errors import InputError
 
 if TYPE_CHECKING:
     from fanlight.config import Recipe
-    from fanlight.data.faces import Faces
+    from fanlight.data.faces import Faces, Problem
 
-SKIPPED = "skipped.tsv"
+SKIPPED = "skipped.tsv"  # as in fanlight.run, which is slow to import
 
 
 def train(
@@ -50,11 +50,11 @@ def train(
     """
     folder, checked = _open(recipe, settings or [], out_folder, resume)
     skip_invalid |= resume is not None and (folder / SKIPPED).exists()  # as the run did when it began
-    faces = check_data(checked, folder, skip_invalid)
+    faces, skipped = check_data(checked, folder, skip_invalid)
     from fanlight.train import train as run
 
     with stopped_with_advice(folder), TrainingBar() as bar:
-        outcome = run(checked, faces, folder, bar, resume=resume is not None)
+        outcome = run(checked, faces, folder, bar, resume=resume is not None, skipped=skipped)
     if outcome:
         why = "all epochs are done" if outcome.stopped == "epochs" else "the time is up"
         out.print(f"{why}; the best checkpoint on {', '.join(checked.data.val)}:")
@@ -89,23 +89,20 @@ def _open(
     return folder, load_recipe(recipe, settings)
 
 
-def check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> Faces:
-    """The faces of the recipe's partitions, every one of them usable."""
+def check_data(recipe: Recipe, folder: Path, skip_invalid: bool) -> tuple[Faces, list[Problem]]:
+    """The faces of the recipe's partitions, every one of them usable, and what kept others out."""
     from fanlight.cli.faces import check_with_bar, refuse, tell_skipped
-    from fanlight.data.check import write_problems
     from fanlight.markup import Markup
 
     faces = recipe.data.open().select([*recipe.data.train, *recipe.data.val])
     is_leading = leads()
     if not is_leading and not skip_invalid:
-        return faces  # the leading process checks for all
+        return faces, []  # the leading process checks for all
     problems = check_with_bar(faces, Markup.load(recipe.data.markup))
     bad = refuse(faces, problems, skip_invalid)
-    if bad and is_leading:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_problems(folder / SKIPPED, problems)
+    if is_leading:
         tell_skipped(len(bad), faces, folder / SKIPPED)
-    return faces.drop(bad)
+    return faces.drop(bad), problems
 
 
 @contextlib.contextmanager
