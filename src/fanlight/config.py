@@ -222,7 +222,8 @@ class TrainSettings(_Strict):
     def _check(self) -> TrainSettings:
         if self.batch_size % self.accumulate:
             raise ValueError(
-                f"batch_size = {self.batch_size} cannot be cut into accumulate = {self.accumulate} parts: choose one that divides it"
+                f"batch_size = {self.batch_size} cannot be cut into accumulate = {self.accumulate} parts: "
+                "choose one that divides it"
             )
         if self.compile and self.recompute:
             raise ValueError(
