@@ -39,7 +39,7 @@ WORDS = (
 )  # fmt: skip
 COUNTS = ("1", "2", "10", "-1", "0", "", "x", "nan", "1.5")  # of what would take long
 VARIABLES = (
-    "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS", "XDG_CACHE_HOME", "COLUMNS", "HOME",
+    "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS", "XDG_CACHE_HOME", "HOME",
     "TERM", "NO_COLOR", "OPENCV_LOG_LEVEL", "OPENCV_IO_MAX_IMAGE_PIXELS", "LANG", "TMPDIR",
 )  # fmt: skip
 VALUES = ("", "abc", "-1", "0", "3", "1.5", "9" * 50, "²", "\udcff", "/dev/null", "x" * 5000)
