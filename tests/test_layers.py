@@ -26,8 +26,9 @@ LAYERS = (
     "data.dataset data.shard_order data.synthetic",
     "data.archives data",
     # a run's settings, and networks in use
-    "recipe_file provenance_text faults published recipes config device soundness stored checkpoint models",
-    "network metadata onnx_network detectors detect detector_fit predict results clips export convert compat",
+    "recipe_file provenance_text faults published recipes settings config device soundness stored checkpoint",
+    "models network metadata onnx_network detectors detect detector_fit predict results clips export convert",
+    "compat",
     # judging and training
     "judging doctor optimise events resumable resuming run running_means sessions loaders sync_norm compiled",
     "learner pace training_state validating progress train reproduction inspection ablation",

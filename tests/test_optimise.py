@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from fanlight.config import OptimiserSettings, ScheduleSettings
 from fanlight.model import FAN, FANOptions
 from fanlight.optimise import WeightAverage, learning_rate, make_optimiser
+from fanlight.settings import OptimiserSettings, ScheduleSettings
 
 
 def network() -> nn.Module:

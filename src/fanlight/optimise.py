@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from fanlight.config import OptimiserSettings, ScheduleSettings
+from fanlight.settings import OptimiserSettings, ScheduleSettings
 
 
 def make_optimiser(model: nn.Module, settings: OptimiserSettings) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fanlight.errors import InputError
-from fanlight.toml_file import read_toml
+from fanlight.toml_file import parse_toml, read_toml
 
 _HEADER = re.compile(r"\[\[?\s*([A-Za-z_][\w.-]*)\s*\]")  # a table's; not a list's line, as ["a", "b"]
 
@@ -77,6 +77,55 @@ class Places:
                 return self._lines[key]
             key = key[: max(key.rfind("."), key.rfind("["), 0)]
         return ""
+
+
+def recipe_values(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Places]:
+    """A recipe's settings as they are written, unchecked, with overrides applied; and where each stands.
+
+    Raises:
+        InputError: the file or a base of it is missing or not TOML, or an override has no ``=``.
+    """
+    values, places = read_recipe(path)
+    return values, places.with_overridden(override(values, overrides, str(path)))
+
+
+def override(values: dict[str, Any], overrides: Sequence[str], source: str) -> list[str]:
+    """Put overrides into the values of a recipe, and return their keys.
+
+    Raises:
+        InputError: listing every one that cannot be put in.
+    """
+    keys, problems = [], []
+    for given in overrides:
+        try:
+            keys.append(_override(values, given))
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError.collect(problems, f"{source}: these changes cannot be made:")
+    return keys
+
+
+def _override(values: dict[str, Any], override: str) -> str:
+    """Put one override into the values and return its key."""
+    key, equals, given = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise InputError(f"--set {override}: write KEY=VALUE, as in train.epochs=3")
+    try:
+        read = parse_toml(f"value = {given}")
+    except ValueError:
+        read = {"value": given.strip()}
+    if set(read) != {"value"}:
+        raise InputError(f"--set {override}: gives more than one value: repeat --set for each")
+    table = values
+    for part in parts[:-1]:
+        inner = table.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"--set {override}: {part} is not a table of settings")
+        table = inner
+    table[parts[-1]] = read["value"]
+    return ".".join(parts)
 
 
 def read_recipe(path: Path) -> tuple[dict[str, Any], Places]:

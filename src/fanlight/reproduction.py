@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from fanlight.checkpoint import Checkpoint
-from fanlight.config import Recipe, override
+from fanlight.config import Recipe
 from fanlight.data.faces import Faces
 from fanlight.device import choose_precision, resolve_device
 from fanlight.environment import whole_number
 from fanlight.errors import InputError
 from fanlight.markup import Markup
 from fanlight.provenance import file_digest, made_by
+from fanlight.recipe_file import override
 from fanlight.resuming import are_all_the_same
 from fanlight.sessions import changed_settings, computing, sessions_of
 from fanlight.stored import options_of

@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from fanlight.ablation.settings import AblationSettings, VariantSettings, read_settings
 from fanlight.checkpoint import load_checkpoint
-from fanlight.config import Recipe, recipe_values
+from fanlight.config import Recipe
 from fanlight.data.faces import Faces
 from fanlight.data.opening import open_faces
 from fanlight.distance import possible_normalisers
@@ -21,7 +19,8 @@ from fanlight.heatmap import Decoder
 from fanlight.markup import Markup
 from fanlight.metric import Metric
 from fanlight.models import find
-from fanlight.recipe_file import merge
+from fanlight.recipe_file import merge, recipe_values
+from fanlight.settings import Strict
 
 
 @dataclass(frozen=True)
@@ -170,9 +169,7 @@ def _decoder(name: str, decoder: Decoder, changes: Mapping[str, Any]) -> Decoder
     return checked.decoder
 
 
-class _Decoding(BaseModel):
+class _Decoding(Strict):
     """A decoder's settings, checked as those of a recipe are."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     decoder: Decoder = Decoder()

@@ -38,6 +38,7 @@ from fanlight.errors import InputError
 from fanlight.faults import check_all
 from fanlight.judging.jitter import Steps
 from fanlight.metric import Metric
+from fanlight.settings import Strict
 from fanlight.toml_file import read_toml
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # of a variant; its folder's, too
@@ -46,10 +47,6 @@ SAME_FOR_ALL = (
     *("train.seed", "train.epochs", "train.max_minutes", "train.device", "schedule.clock"),
 )
 """Settings that no variant has of its own: the faces, the budget, and where it is spent."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class VariantSettings(BaseModel):
@@ -89,7 +86,7 @@ class VariantSettings(BaseModel):
         return self
 
 
-class Claim(_Strict):
+class Claim(Strict):
     """Two variants to compare face by face.
 
     Attributes:
@@ -103,7 +100,7 @@ class Claim(_Strict):
     old: str
 
 
-class JitterSettings(_Strict):
+class JitterSettings(Strict):
     """Which photos are moved to see how steady landmarks are; see ``fanlight.judging.jitter``.
 
     Attributes:
@@ -115,7 +112,7 @@ class JitterSettings(_Strict):
     steps: Steps = Steps()
 
 
-class AblationSettings(_Strict):
+class AblationSettings(Strict):
     """An ablation's file; see the module."""
 
     title: str
