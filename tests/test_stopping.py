@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from fanlight.config import Recipe
 from fanlight.data.dataset import Batch, FaceDataset
 from fanlight.data.index import Index
 from fanlight.errors import InputError
-from fanlight.stopping import Stopped
+from fanlight.stopping import Stopped, StopSignals
 from fanlight.train import train
 from painted import make_index
 from runs import Diary, assert_equal_runs, curves, make_recipe, rows_of, run
@@ -57,6 +57,15 @@ class Stopper(Diary):
             signal.raise_signal(self.number)
 
 
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """SIGHUP as usual, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_run_loses_no_step(
     data: Index, recipe: Recipe, whole: Path, tmp_path: Path, number: int
@@ -72,6 +81,15 @@ def test_a_stopped_run_loses_no_step(
     assert_equal_runs(tmp_path, whole)
     assert curves(tmp_path) == curves(whole)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("hangup")
+def test_under_nohup_a_closed_terminal_changes_nothing() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopSignals() as signals:
+        signal.raise_signal(signal.SIGHUP)
+    assert not signals.asked
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_a_stop_during_validation_puts_it_off(
