@@ -19,7 +19,7 @@ from fanlight.toml_file import MAX_BYTES, read_toml
     ("content", "told"),
     [
         (b"a = " + b"[" * 5000, "too deep inside each other"),
-        (b"a = " + b"9" * 5000, "digits"),
+        (b"a = " + b"9" * 5000, "beyond 64 bits"),
         (b"a = 0x" + b"f" * 5000, "beyond 64 bits"),
         (b"a = [{b = 9223372036854775808}]", "beyond 64 bits"),
         (b'a = "\\u0000"', "NUL"),
