@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,7 +93,7 @@ def convert(
     from fanlight.checkpoint import save_checkpoint
 
     path = file or Path(f"{weights.name.split('.')[0]}.ckpt")
-    if path.suffix.lower() != ".ckpt" or path.resolve() == weights.resolve():
+    if path.suffix.lower() != ".ckpt" or os.path.realpath(path) == os.path.realpath(weights):
         raise InputError(
             f"--out {path}: should be another file than WEIGHTS, and end in .ckpt, such as mine.ckpt"
         )

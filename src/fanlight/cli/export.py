@@ -125,7 +125,7 @@ def _check_options(
     problems = []
     if form in (Format.ONNX, Format.ONNX_INT8) and path.suffix.lower() != ".onnx":
         problems.append(f"--out {path}: should end in .onnx, by which fanlight knows such files")
-    if path.resolve() == source.resolve():
+    if os.path.realpath(path) == os.path.realpath(source):
         problems.append(f"--out {path}: is the checkpoint itself; choose another name")
     if partition and not index:
         problems.append(f"--partition {' '.join(partition)}: of which index? add --index INDEX.tsv")
