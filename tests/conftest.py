@@ -44,15 +44,21 @@ def dot_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pa
 
 
 @pytest.fixture
-def prepare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run ``fanlight data prepare``; gives exit code, standard output and standard error."""
+def fanlight(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run ``fanlight`` in this process; gives exit code, standard output and standard error."""
     from fanlight.cli import main
 
     def run(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fanlight", "data", "prepare", *map(str, words)])
+        monkeypatch.setattr(sys, "argv", ["fanlight", *map(str, words)])
         with pytest.raises(SystemExit) as left:
             main()
         printed = capfd.readouterr()
         return int(left.value.code or 0), printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def prepare(fanlight: Run) -> Run:
+    """Run ``fanlight data prepare``, likewise."""
+    return lambda *words: fanlight("data", "prepare", *words)

@@ -6,9 +6,7 @@ import json
 import os
 import pickle
 import random
-import sys
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
+from archives import Run
 from fanlight.checkpoint import load_checkpoint, save_checkpoint
-from fanlight.cli import main
 from fanlight.config import load_recipe
 from fanlight.data.index import Index
 from fanlight.errors import InputError
@@ -32,22 +30,7 @@ from fanlight.provenance_text import groups
 from painted import OPTIONS, make_index, untrained
 from runs import make_recipe, run
 
-Run = Callable[..., tuple[int, str, str]]
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
-
-
-@pytest.fixture
-def fanlight(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process; gives exit code, standard output and standard error."""
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fanlight", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capfd.readouterr()
-        return int(left.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

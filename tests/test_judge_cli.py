@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,28 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from archives import Run
 from fanlight.checkpoint import save_checkpoint
-from fanlight.cli import main
 from fanlight.data.index import Index
 from fanlight.judging.predictions import load_predictions
 from fanlight.metric import SUMMARY_KEYS, measure
 from painted import make_index, untrained
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def fanlight(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process; gives exit code, standard output and standard error."""
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fanlight", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capfd.readouterr()
-        return int(left.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

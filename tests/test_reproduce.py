@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from archives import Run
 from fanlight.checkpoint import load_checkpoint, save_checkpoint
-from fanlight.cli import app, main
+from fanlight.cli import app
 from fanlight.data.index import Index
 from fanlight.errors import InputError
 from fanlight.provenance import file_digest
@@ -24,21 +24,6 @@ from painted import make_index
 from runs import Diary, assert_same, make_recipe, rows_of
 
 CHANGED: dict[str, Any] = {"train": {"epochs": 1, "seed": 5, "ema": 0.9}, "augment": {"geometry": {}}}
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def fanlight(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process; gives exit code, standard output and standard error."""
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fanlight", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capfd.readouterr()
-        return int(left.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
